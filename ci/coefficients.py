@@ -1,0 +1,250 @@
+"""Compute `fastact/coefficients.py`: the polynomials behind the primitives.
+
+    python ci/coefficients.py            rewrite fastact/coefficients.py
+    python ci/coefficients.py --check    fail if the file is not what this script makes
+
+Each polynomial is a weighted minimax fit, found on a dense Chebyshev grid by the exchange algorithm in multiple
+precision. Then its coefficients are rounded to the target precision one by one, lowest order first, and the others are
+fitted anew after each. All decisions are taken in multiple precision or by integer-like float operations, so that the
+output does not depend on the machine. Needs mpmath only; takes about a minute.
+"""
+
+import sys
+from pathlib import Path
+
+import mpmath
+from mpmath import mp, mpf
+
+mp.prec = 220
+TARGET = Path(__file__).resolve().parent.parent / "fastact" / "coefficients.py"
+SIGNIFICANT = {"float32": 24, "float64": 53}
+
+
+def rounded(value, precision):
+    """The nearest number of that precision, as a double."""
+    with mpmath.workprec(SIGNIFICANT[precision]):
+        return float(+value)
+
+
+def chebyshev_grid(low, high, count):
+    middle, half = (mpf(low) + mpf(high)) / 2, (mpf(high) - mpf(low)) / 2
+    return [middle - half * mpmath.cospi(mpf(j) / (count - 1)) for j in range(count)]
+
+
+def solve(rows, right):
+    """Gauss elimination with row pivoting (lists of mpf)."""
+    n = len(rows)
+    m = [list(row) + [b] for row, b in zip(rows, right)]
+    for i in range(n):
+        p = max(range(i, n), key=lambda k: abs(m[k][i]))
+        m[i], m[p] = m[p], m[i]
+        inverse = 1 / m[i][i]
+        for k in range(i + 1, n):
+            if m[k][i]:
+                f = m[k][i] * inverse
+                m[k] = [x if j <= i else x - f * y for j, (x, y) in enumerate(zip(m[k], m[i]))]
+    out = [mpf(0)] * n
+    for i in reversed(range(n)):
+        out[i] = (m[i][n] - sum(m[i][j] * out[j] for j in range(i + 1, n))) / m[i][i]
+    return out
+
+
+def transpose(rows):
+    return [list(column) for column in zip(*rows)]
+
+
+def minimax(rows, right, reference=None):
+    """The c that minimises max |right - rows c| over all rows: (c, level, reference).
+
+    Stiefel's exchange: a reference of one row more than there are unknowns is levelled, then the row with the largest
+    residual enters and the ratio test says which one leaves. Needs no Haar condition. On a grid it is Remez's algorithm.
+    """
+    n, count = len(rows[0]), len(rows)
+    if reference is None:
+        reference = [round((2 * k + 1) * (count - 1) / (2 * n + 2)) for k in range(n + 1)]
+    reference = list(reference)
+    for _ in range(400):
+        # The annihilator of the reference: sum of dual[k] * rows[reference[k]] is zero.
+        chosen = transpose([rows[k] for k in reference])
+        dual = [*solve([r[:-1] for r in chosen], [-r[-1] for r in chosen]), mpf(1)]
+        signs = [1 if d >= 0 else -1 for d in dual]
+        *c, level = solve([[*rows[k], mpf(s)] for k, s in zip(reference, signs)], [right[k] for k in reference])
+        if level < 0:
+            level, signs, dual = -level, [-s for s in signs], [-d for d in dual]
+        residual = [b - sum(x * y for x, y in zip(row, c)) for row, b in zip(rows, right)]
+        worst = max(range(count), key=lambda k: abs(residual[k]))
+        if abs(residual[worst]) <= level * (1 + mpf(2) ** -20) or worst in reference:
+            break
+        s = 1 if residual[worst] > 0 else -1
+        # rows[worst] = sum of share[k] * rows[reference[k]], and the ratio test keeps the signs of the rest.
+        share = [*solve([r[:-1] for r in chosen], rows[worst]), mpf(0)]
+        leave = max(range(n + 1), key=lambda k: s * share[k] / dual[k])
+        reference[leave] = worst
+    return c, max(abs(x) for x in residual), reference
+
+
+def fit(target, weight, grid, powers, precision, fixed=()):
+    """Fit sum of c[i] x^powers[i] to `target` with `weight`, then round: (coefficients, largest weighted error, before rounding).
+
+    `fixed` gives the first coefficients, exactly. Coefficients are doubles holding numbers of that precision.
+    """
+    grid = [x for x in grid if x != 0]
+    scale = [weight(x) for x in grid]
+    right = [w * target(x) for w, x in zip(scale, grid)]
+    columns = [[w * x**p for w, x in zip(scale, grid)] for p in powers]
+    done, reference, first = [], None, None
+    for i, column in enumerate(columns):
+        if i < len(fixed):
+            c = mpf(fixed[i])
+        else:
+            solution, level, reference = minimax(transpose(columns[i:]), right, reference)
+            first = level if first is None else first
+            c = mpf(rounded(solution[0], precision))
+            reference = None
+        done.append(float(c))
+        right = [b - c * x for b, x in zip(right, column)]
+    return done, max(abs(x) for x in right), first
+
+
+def mills(a):
+    """Phi(-a) exp(a^2 / 2)."""
+    return mpmath.erfc(a / mpmath.sqrt(2)) * mpmath.exp(a * a / 2) / 2
+
+
+def atanh_ratio(w):
+    """2 atanh(sqrt w) / sqrt w."""
+    v = mpmath.sqrt(w)
+    return 2 * mpmath.atanh(v) / v
+
+
+def in_bits(error):
+    return f"2^{float(mpmath.log(error, 2)):.1f}"
+
+
+def expm1(precision):
+    degree = {"float32": 4, "float64": 9}[precision]
+    bound = mpmath.log(2) / 2 * mpf("1.01")
+    grid = [r for r in chebyshev_grid(-bound, bound, 14 * (degree + 2)) if r]
+    exact = [mpmath.expm1(r) for r in grid]
+
+    def weight(r):
+        return r * r * max(mpmath.exp(-r), mpf(0.25) / abs(mpmath.expm1(r)))
+
+    c, _, _ = fit(lambda r: (mpmath.expm1(r) - r) / r**2, weight, grid, range(degree + 1), precision, (0.5,))
+    errors = [abs(r + r * r * mpmath.polyval(c[::-1], r) - e) for r, e in zip(grid, exact)]
+    of_exp, of_expm1 = (max(e / abs(x + d) for e, x in zip(errors, exact)) for d in (1, 0))
+    return c, f"degree {degree}, {in_bits(of_exp)} of exp(r), {in_bits(of_expm1)} of expm1(r)"
+
+
+def atanh(precision, largest, degree):
+    grid = chebyshev_grid(0, largest, 14 * (degree + 2))
+    c, error, _ = fit(lambda w: (atanh_ratio(w) - 2) / w, lambda w: w / atanh_ratio(w), grid, range(degree + 1), precision)
+    return c, f"degree {degree}, {in_bits(error)}"
+
+
+def log1p(precision):
+    return atanh(precision, mpf(1) / 9, {"float32": 3, "float64": 9}[precision])
+
+
+MILLS = {  # largest a, k, r0, degree
+    "float32": (14.5, 3.359375, 0.10546875, 9),
+    "float64": (39, 5.5, 0.0625, 21),
+}
+
+
+def in_reciprocal(function, parameters, precision):
+    """`function(a, r)` as a polynomial in r - r0, r = 1 / (a + k)."""
+    largest, k, r0, degree = parameters[precision]
+    k, r0 = mpf(k), mpf(r0)
+    grid = chebyshev_grid(1 / (largest + k) - r0, 1 / k - r0, 10 * (degree + 2))
+    values = {v: function(1 / (v + r0) - k, v + r0) for v in grid}
+    c, error, _ = fit(values.get, lambda v: 1 / values[v], grid, range(degree + 1), precision)
+    return c, f"0 <= a <= {largest}, degree {degree}, {in_bits(error)}"
+
+
+def mills_polynomial(precision):
+    return in_reciprocal(lambda a, r: mills(a) / r, MILLS, precision)
+
+
+# ---- the file ----
+
+HEADER = '''"""Coefficients and constants of the primitives. Made by `python ci/coefficients.py`: do not edit.
+
+Polynomials lowest order first, evaluated by fma. Every number is exactly one of its precision: the float32
+ones are the same as a double and as a float32. Errors are relative, of the polynomial with these coefficients in exact arithmetic.
+"""
+'''
+
+EXPM1_TEXT = """expm1(r) = fma(r * r, P(r), r), |r| <= 1.01 log(2)/2; exp(x) = 2^n (1 + expm1(r)), r = x - n log 2."""
+LOG1P_TEXT = """log1p(z) = v (2 + w P(w)) = fma(v, fma(w, P(w), -z), z), the more accurate form; v = z / (2 + z), w = v * v; 0 <= z <= 1, w <= 1/9."""
+MILLS_TEXT = """R(a) = Phi(-a) exp(a^2/2) = erfcx(a / sqrt 2) / 2 of the normal distribution = r F, F = P(v), v = r - R0, r = 1 / d, d = a + K.
+The rounding of d and r is put right by R' = a R - 1/sqrt(2 pi):
+e = fma(-r, a, fma(-r, K, 1)); R = fma(r, F, -(d * e) * fma(a, r * F, -PHI0))."""
+
+
+def comment(text, *lines):
+    return "".join(f"# {line}\n" for line in [*text.splitlines(), *lines])
+
+
+def literal(c):
+    assert float(repr(c)) == c
+    return repr(c)
+
+
+def table(name, values):
+    out = [f"{name} = {{"]
+    for precision, c in values.items():
+        if isinstance(c, float):
+            out.append(f'    "{precision}": {literal(c)},')
+        else:
+            out += [f'    "{precision}": (', *(f"        {literal(x)}," for x in c), "    ),"]
+    return "\n".join([*out, "}", ""])
+
+
+def polynomial(name, text, function):
+    both = {p: function(p) for p in SIGNIFICANT}
+    notes = [f"{p}: {note}." for p, (*_, note) in both.items()]
+    return comment(text, *notes), both
+
+
+def make():
+    parts = [HEADER]
+    ln2 = mpmath.log(2)
+    high = {"float32": mpmath.floor(ln2 * 2**15) / mpf(2) ** 15, "float64": mpmath.floor(ln2 * 2**41) / mpf(2) ** 41}
+    high = {p: float(h) for p, h in high.items()}
+    parts.append(
+        comment("n = fma(x, LOG2E, ROUNDING_MAGIC) - ROUNDING_MAGIC; r = fma(-n, LN2_LOW, fma(-n, LN2_HIGH, x)).")
+        + comment("LN2_HIGH has so few bits that n * LN2_HIGH is exact for every exponent n, with and without fma.")
+        + table("LN2_HIGH", high)
+        + table("LN2_LOW", {p: rounded(ln2 - mpf(high[p]), p) for p in SIGNIFICANT})
+        + table("LOG2E", {p: rounded(1 / ln2, p) for p in SIGNIFICANT})
+        + comment("1/sqrt(2 pi), the normal density at 0: high and low part.")
+        + table("PHI0", {p: rounded(1 / mpmath.sqrt(2 * mpmath.pi), p) for p in SIGNIFICANT})
+        + table(
+            "PHI0_LOW",
+            {p: rounded((f := 1 / mpmath.sqrt(2 * mpmath.pi)) - mpf(rounded(f, p)), p) for p in SIGNIFICANT},
+        )
+    )
+    for name, text, function in (
+        ("EXPM1", EXPM1_TEXT, expm1),
+        ("LOG1P", LOG1P_TEXT, log1p),
+        ("MILLS", MILLS_TEXT, mills_polynomial),
+    ):
+        head, both = polynomial(name, text, function)
+        parts.append(head + table(name, {p: c for p, (c, _) in both.items()}))
+    parts.append(table("MILLS_K", {p: m[1] for p, m in MILLS.items()}))
+    parts.append(table("MILLS_R0", {p: m[2] for p, m in MILLS.items()}))
+    return "\n".join(parts)
+
+
+def main():
+    text = make()
+    if "--check" in sys.argv[1:]:
+        if TARGET.read_text() != text:
+            sys.exit(f"{TARGET} is not what ci/coefficients.py makes: run it")
+        return
+    TARGET.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""The formula language: the small part of Python in which every activation is written.
+
+A formula or primitive is a pure scalar function: a docstring, assignments, one ``return``.
+Expressions are arithmetic, comparisons (joined by ``&`` and ``|``), and calls of *intrinsics* (below), primitives and other
+formulas. There is no branch and no loop, so a compiler can turn a loop over it into SIMD code.
+
+Run as it stands, a formula computes in float64 on NumPy arrays; `translate.py` reads it and writes it for the backends.
+"""
+
+import types
+
+import numpy as np
+
+PRECISIONS = ("float32", "float64")
+
+# --- What a formula may say about itself ---------------------------------------------------------------------------------
+
+
+def activation(*, definition, numpy, ulp, kinks=(), aliases=(), paper="", derivative_zero=None):
+    """Mark a formula as a catalog entry.
+
+    Parameters
+    ----------
+    definition : str
+        The mathematics, in mpmath's names (``exp``, ``erfc``, ``sign`` ...): what tests and docs hold the formula against.
+        Another form than the formula's own.
+    numpy : str
+        The way it is usually written in NumPy: what benchmarks compare with.
+    ulp : tuple of float
+        The promised largest error of value and derivative, in ULP, wherever the result is normal.
+    kinks : tuple of float
+        Where the derivative jumps (a convention holds there).
+    aliases : tuple of str
+        Other names by which `fastact.get` finds it.
+    paper : str
+        Where it comes from.
+    derivative_zero : tuple of float, optional
+        ``(x0, term)``: the derivative has a zero at ``x0`` where two terms of about this size cancel. Near it the error counts in
+        ULP of that term.
+    """
+
+    def mark(formula):
+        formula.entry = {
+            "definition": definition,
+            "numpy": numpy,
+            "ulp": tuple(ulp),
+            "kinks": tuple(kinks),
+            "aliases": tuple(aliases),
+            "paper": paper,
+            "derivative_zero": derivative_zero,
+        }
+        return formula
+
+    return mark
+
+
+def from_output(formula, *, nonnegative=()):
+    """Mark a second formula: the derivative of `formula` as a function of its output.
+
+    `nonnegative` names the parameters for which it holds only while they are not negative.
+    """
+
+    def mark(function):
+        formula.from_output = function
+        function.nonnegative = tuple(nonnegative)
+        return function
+
+    return mark
+
+
+class constant(float):
+    """A number that differs by precision; as a float it is the float64 one."""
+
+    def __new__(cls, *, float32, float64):
+        self = super().__new__(cls, float64)
+        self.float32, self.float64 = float(float32), float(float64)
+        return self
+
+
+ROUNDING_MAGIC = constant(float32=1.5 * 2**23, float64=1.5 * 2**52)  # a sum with it has no room for a fraction
+SPLITTER = constant(float32=2**12 + 1, float64=2**27 + 1)  # Veltkamp's: a product with it parts the digits in the middle
+POWER_BIAS = constant(float32=40, float64=100)
+
+
+# --- Intrinsics: what a backend must bring along. Here they are for NumPy, in float64 ------------------------------------
+
+
+def select(condition, yes, no):
+    """``yes if condition else no``, both computed: a blend, not a branch."""
+    return np.where(condition, yes, no)
+
+
+def minimum(x, limit):
+    """The smaller one; NaN if ``x`` is NaN."""
+    return np.where(x > limit, limit, x)
+
+
+def maximum(x, limit):
+    """The larger one; NaN if ``x`` is NaN."""
+    return np.where(x < limit, limit, x)
+
+
+def fma(a, b, c):
+    """``a * b + c``, rounded once where the processor can. A formula must also hold if it is rounded twice."""
+    return a * b + c
+
+
+def square_rest(a, square):
+    """What the rounding of ``square = a * a`` lost, exactly: ``a * a - square``; also where there is no fma."""
+    split = a * SPLITTER
+    high = split - (split - a)  # the upper half of the digits
+    low = a - high
+    return ((high * high - square) + 2 * high * low) + low * low
+
+
+def copysign(magnitude, sign):
+    """`magnitude` with the sign of `sign`."""
+    return np.copysign(magnitude, sign)
+
+
+def sqrt(x):
+    """Square root, correctly rounded."""
+    return np.sqrt(x)
+
+
+def biased_power(shifted):
+    """``2**(n + POWER_BIAS)`` for a whole n given as ``n + ROUNDING_MAGIC``.
+
+    So n is in the last bits of `shifted` and becomes an exponent by one shift. The bias keeps the power a normal number where 2**n is not.
+    """
+    n = np.asarray(shifted - ROUNDING_MAGIC)
+    return np.ldexp(1.0, np.where(n == n, n, 0).astype(np.int32) + int(POWER_BIAS.float64))
+
+
+def polynomial(x, coefficients):
+    """The polynomial with these coefficients, lowest order first."""
+    return estrin(x, coefficients["float64"], fma)
+
+
+INTRINSICS = {f.__name__: f for f in (abs, select, minimum, maximum, fma, square_rest, copysign, sqrt, biased_power, polynomial)}
+
+
+def estrin(x, terms, fma):
+    """The polynomial with these terms, by `fma`; of numbers or of text.
+
+    Pairs first, then pairs of pairs: Horner's chain of dependent operations is twice as long, and such chains limit these loops.
+    """
+    terms = list(terms)
+    while len(terms) > 1:
+        pairs = [fma(high, x, low) for low, high in zip(terms[::2], terms[1::2], strict=False)]
+        terms = pairs + terms[len(pairs) * 2 :]
+        x = _product(x, x)
+    return terms[0]
+
+
+def _product(a, b):
+    return f"({a} * {b})" if isinstance(a, str) else a * b
+
+
+def __getattr__(name):
+    from . import translate
+
+    return getattr(translate, name)

@@ -1,0 +1,232 @@
+"""Reading formulas and writing them for a backend.
+
+`check` refuses what is not in the formula language, with the line that is wrong. A `Writer` writes functions for one target and precision.
+"""
+
+import ast
+import inspect
+import textwrap
+import types
+
+from .language import INTRINSICS, estrin
+
+_OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.BitAnd: "&", ast.BitOr: "|"}
+_COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
+
+
+class FormulaError(ValueError):
+    """A function uses something that the formula language does not have."""
+
+
+# --- Reading -------------------------------------------------------------------------------------------------------------
+
+
+class Source:
+    """One function of the language, read: its arguments, assignments, results, and the functions it calls."""
+
+    def __init__(self, function):
+        self.function = function
+        self.name = function.__name__
+        self.tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+        self.file = inspect.getsourcefile(function)
+        self.first_line = function.__code__.co_firstlineno
+        if not isinstance(self.tree, ast.FunctionDef):
+            raise FormulaError(f"{self.name} is not a plain function; write it with def")
+        arguments = self.tree.args
+        if arguments.vararg or arguments.kwarg or arguments.posonlyargs:
+            raise FormulaError(self.where(self.tree) + "a formula takes plain arguments: x, then parameters")
+        self.arguments = [a.arg for a in arguments.args + arguments.kwonlyargs]
+        body = self.tree.body
+        if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+            body = body[1:]
+        if not body or not isinstance(body[-1], ast.Return) or body[-1].value is None:
+            raise FormulaError(self.where(self.tree) + "a formula ends with one return")
+        self.body, result = body[:-1], body[-1].value
+        self.results = list(result.elts) if isinstance(result, ast.Tuple) else [result]
+        self.calls = []  # functions of the language that this one calls, in order, without repetition
+        known = set(self.arguments)
+        for statement in self.body:
+            if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
+                raise FormulaError(self.where(statement) + "only assignments may stand before the return")
+            self._read(statement.value, known)
+            target = statement.targets[0]
+            names = target.elts if isinstance(target, ast.Tuple) else [target]
+            for name in names:
+                if not isinstance(name, ast.Name):
+                    raise FormulaError(self.where(statement) + "assign to plain names")
+                if name.id in known or sum(name.id == other.id for other in names if isinstance(other, ast.Name)) > 1:
+                    raise FormulaError(self.where(statement) + f"{name.id!r} is assigned twice; give the second another name")
+            known.update(name.id for name in names)
+        for value in self.results:
+            self._read(value, known)
+
+    def where(self, node):
+        return f"{self.file}:{self.first_line + node.lineno - 1}: in {self.name}: "
+
+    def resolve(self, name):
+        """What a global name of this function stands for."""
+        if name in self.function.__globals__:
+            return self.function.__globals__[name]
+        return INTRINSICS.get(name)
+
+    def is_intrinsic(self, name):
+        return name in INTRINSICS and self.resolve(name) in (INTRINSICS[name], None)
+
+    def _read(self, node, known):
+        """Check one expression and note what it calls."""
+        if isinstance(node, ast.Name):
+            if node.id not in known and not isinstance(self.resolve(node.id), (int, float)):
+                raise FormulaError(self.where(node) + f"{node.id!r} is neither an argument, a variable nor a number")
+        elif isinstance(node, ast.Constant):
+            if type(node.value) not in (int, float):
+                raise FormulaError(self.where(node) + f"{node.value!r} is not a number")
+        elif isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+            self._read(node.left, known)
+            self._read(node.right, known)
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.UAdd)):
+            self._read(node.operand, known)
+        elif isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARISONS:
+            self._read(node.left, known)
+            self._read(node.comparators[0], known)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            self._read_call(node, known)
+        else:
+            raise FormulaError(self.where(node) + f"`{ast.unparse(node)}` is not in the formula language (see language.py)")
+
+    def _read_call(self, node, known):
+        name = node.func.id
+        if self.is_intrinsic(name):
+            if name == "polynomial":
+                table = self.resolve(node.args[1].id) if isinstance(node.args[1], ast.Name) else None
+                if not isinstance(table, dict):
+                    raise FormulaError(self.where(node) + "polynomial takes a table of coefficients by precision")
+                self._read(node.args[0], known)
+                return
+        else:
+            function = self.resolve(name)
+            if not isinstance(function, types.FunctionType):
+                raise FormulaError(self.where(node) + f"{name!r} is no intrinsic, primitive or formula")
+            if function not in self.calls:
+                self.calls.append(function)
+        for argument in node.args + [k.value for k in node.keywords]:
+            self._read(argument, known)
+
+    def bind(self, node):
+        """The arguments of a call of another function of the language, in order, defaults filled in."""
+        function = self.resolve(node.func.id)
+        bound = inspect.signature(function).bind(*node.args, **{k.arg: k.value for k in node.keywords})
+        bound.apply_defaults()
+        return [a if isinstance(a, ast.AST) else ast.Constant(a) for a in bound.arguments.values()]
+
+
+_sources = {}
+
+
+def source(function):
+    """The `Source` of a function, read once."""
+    if function not in _sources:
+        _sources[function] = Source(function)
+    return _sources[function]
+
+
+def check(function):
+    """Raise `FormulaError` if `function`, or one that it calls, is not in the language.
+
+    Examples
+    --------
+    >>> from fastact import formulas
+    >>> check(formulas.silu)
+    """
+    for _ in closure([function]):
+        pass
+
+
+def closure(functions):
+    """These functions and all that they call, callees first."""
+    done = []
+
+    def visit(function, path):
+        if function in path:
+            raise FormulaError(f"{function.__name__} calls itself")
+        if function in done:
+            return
+        for callee in source(function).calls:
+            visit(callee, (*path, function))
+        done.append(function)
+
+    for function in functions:
+        visit(function, ())
+    return done
+
+
+# --- Writing -------------------------------------------------------------------------------------------------------------
+
+
+class Writer:
+    """Writes functions of the language for one target and one precision. A target overrides the syntax below."""
+
+    def __init__(self, precision):
+        self.precision = precision
+
+    def literal(self, value):
+        """A number in this precision. Bare, it would be a float64 and drag the whole kernel along."""
+        raise NotImplementedError
+
+    def define(self, name, arguments, results):
+        """The line that opens a function."""
+        raise NotImplementedError
+
+    def function_name(self, function):
+        return f"{function.__name__}_{self.precision}"
+
+    def intrinsic(self, name):
+        return f"{name}_{self.precision}"
+
+    def number(self, value):
+        return self.literal(float(getattr(value, self.precision, value)))
+
+    def write(self, function):
+        """The text of one function."""
+        read = source(function)
+        lines = [self.define(self.function_name(function), read.arguments, len(read.results))]
+        known = set(read.arguments)
+        for statement in read.body:
+            target = statement.targets[0]
+            names = [n.id for n in (target.elts if isinstance(target, ast.Tuple) else [target])]
+            lines.append(f"    {', '.join(names)} = {self.expression(read, statement.value, known)}")
+            known.update(names)
+        lines.append("    return " + ", ".join(self.expression(read, value, known) for value in read.results))
+        return "\n".join(lines) + "\n"
+
+    def expression(self, read, node, known):
+        def text(child):
+            return self.expression(read, child, known)
+
+        if isinstance(node, ast.Name):
+            return node.id if node.id in known else self.number(read.resolve(node.id))
+        if isinstance(node, ast.Constant):
+            return self.number(node.value)
+        if isinstance(node, ast.UnaryOp):
+            if isinstance(node.operand, ast.Constant):
+                return self.number(-node.operand.value if isinstance(node.op, ast.USub) else node.operand.value)
+            return f"(-{text(node.operand)})" if isinstance(node.op, ast.USub) else text(node.operand)
+        if isinstance(node, ast.BinOp):
+            return f"({text(node.left)} {_OPERATORS[type(node.op)]} {text(node.right)})"
+        if isinstance(node, ast.Compare):
+            return f"({text(node.left)} {_COMPARISONS[type(node.ops[0])]} {text(node.comparators[0])})"
+        name = node.func.id
+        if not read.is_intrinsic(name):
+            return f"{self.function_name(read.resolve(name))}({', '.join(text(a) for a in read.bind(node))})"
+        if name == "polynomial":
+            table = read.resolve(node.args[1].id)[self.precision]
+            return self.polynomial(text(node.args[0]), table)
+        return f"{self.intrinsic(name)}({', '.join(text(a) for a in node.args)})"
+
+    def polynomial(self, x, table):
+        fma = self.intrinsic("fma")
+        return estrin(x, [self.literal(c) for c in table], lambda a, b, c: f"{fma}({a}, {b}, {c})")
+
+
+def translate(functions, writer):
+    """The text of these functions and all that they call, callees first, by `writer`."""
+    return "\n".join(writer.write(function) for function in closure(functions))
