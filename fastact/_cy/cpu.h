@@ -1,0 +1,37 @@
+/* Which x86-64 level (2, 3 or 4) this processor and its system support; 0 on other machines. */
+#ifndef FASTACT_CPU_H
+#define FASTACT_CPU_H
+
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+static int fastact_cpu_level(void)
+{
+    __builtin_cpu_init();
+    if (!(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")))
+        return 2;
+    if (!(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")))
+        return 3;
+    return 4;
+}
+#elif defined(_M_X64)
+#include <immintrin.h>
+#include <intrin.h>
+static int fastact_cpu_level(void)
+{
+    int r[4];
+    unsigned long long enabled;
+    __cpuidex(r, 1, 0);
+    if (!(r[2] & (1 << 27)) || !(r[2] & (1 << 12))) return 2; /* OSXSAVE, FMA */
+    enabled = _xgetbv(0);
+    if ((enabled & 6) != 6) return 2;
+    __cpuidex(r, 7, 0);
+    if ((r[1] & 0x128) != 0x128) return 2; /* BMI1, AVX2, BMI2 */
+    if ((enabled & 0xe6) != 0xe6) return 3;
+    if (((unsigned)r[1] & 0xd0030000u) != 0xd0030000u) return 3; /* AVX-512 F, DQ, CD, BW, VL */
+    return 4;
+}
+#else
+static int fastact_cpu_level(void) { return 0; }
+#endif
+
+#endif

@@ -1,0 +1,467 @@
+#include "executor.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <emmintrin.h>
+#define FASTACT_SSE2 1
+#else
+#include <cfenv>
+#endif
+
+namespace fastact {
+
+namespace {
+
+constexpr intptr_t LINE = 64;
+constexpr int MAX_OPERANDS = 2 + MAX_PARAMETERS + 2;
+
+// ---- threads over a range --------------------------------------------------------------------------------------------
+
+constexpr intptr_t CHUNKS_PER_THREAD = 4;           // evens out what a busy neighbour takes
+constexpr double CHUNK_NS = 1000;                   // a claim and a count cost some 100 ns when lines travel between cores
+constexpr intptr_t MAX_CHUNK_BYTES = 1 << 20;
+
+// Calls range(begin, end) over 0 ... n, on several threads where it pays. Inner boundaries are `first` plus multiples of `unit`.
+template <class Range>
+void share(intptr_t n, intptr_t first, intptr_t unit, intptr_t itemsize, double serial_ns, const Range &range) {
+    const int team = team_size(serial_ns);
+    if (team < 2) return range(0, n);
+    intptr_t chunks = std::max<intptr_t>(2, std::min<intptr_t>(team * CHUNKS_PER_THREAD, intptr_t(serial_ns / CHUNK_NS)));
+    chunks = std::max(chunks, n / (MAX_CHUNK_BYTES / itemsize));
+    chunks = (chunks + team - 1) / team * team;   // as many for each
+    const intptr_t step = std::max(unit, (n / chunks + unit - 1) / unit * unit);
+    chunks = n <= first + step ? 1 : (n - first + step - 1) / step;
+    struct Job { const Range &range; intptr_t n, first, step, chunks; } job{range, n, first, step, chunks};
+    parallel([](void *context, intptr_t i) {
+        const Job &j = *static_cast<Job *>(context);
+        j.range(i ? j.first + i * j.step : 0, i == j.chunks - 1 ? j.n : j.first + (i + 1) * j.step);
+    }, &job, chunks, team);
+}
+
+// ---- streaming stores ------------------------------------------------------------------------------------------------
+
+std::atomic<intptr_t> stream_bytes{-1};   // below 0: not asked for yet
+
+#if FASTACT_SSE2
+// The last-level cache that this processor's cores really share: sysconf() says 384 MB where it is 32.
+intptr_t last_level_cache() {
+    long size = 0;
+    char unit = 0;
+#if defined(__linux__)
+    if (std::FILE *file = std::fopen("/sys/devices/system/cpu/cpu0/cache/index3/size", "r")) {
+        if (std::fscanf(file, "%ld%c", &size, &unit) < 1) size = 0;
+        std::fclose(file);
+    }
+#endif
+    if (size <= 0) return intptr_t(32) << 20;
+    return intptr_t(size) << (unit == 'K' ? 10 : unit == 'M' ? 20 : 0);
+}
+
+#endif
+
+// Bytes. Best of 1,024 to 32,768 (64 M float32 relu, one thread: 31 ms; 8,192: 38; without streaming 44).
+constexpr intptr_t STAGE_BLOCK = 2048;
+
+#if FASTACT_SSE2
+void stream_copy(char *to, const char *from, size_t bytes) {
+    const size_t head = std::min(bytes, size_t(-reinterpret_cast<uintptr_t>(to)) % LINE);   // whole lines only: parts are slow
+    std::memcpy(to, from, head);
+    to += head, from += head, bytes -= head;
+    for (; bytes >= size_t(LINE); to += LINE, from += LINE, bytes -= LINE)
+        for (int i = 0; i < LINE; i += 16)
+            _mm_stream_si128(reinterpret_cast<__m128i *>(to + i), _mm_loadu_si128(reinterpret_cast<const __m128i *>(from + i)));
+    std::memcpy(to, from, bytes);
+}
+#endif
+
+// ---- contiguous ------------------------------------------------------------------------------------------------------
+
+enum class Store { direct, staged, streamed };
+
+struct Contiguous {
+    const Plan &plan;
+    const char *x;
+    char *y, *z;
+    const void *parameters;
+    Store how;
+
+    void operator()(intptr_t begin, intptr_t end) const {
+        const intptr_t size = plan.itemsize, at = begin * size;
+        if (how == Store::direct) return plan.kernel(x + at, y + at, z ? z + at : nullptr, parameters, end - begin);
+        through_blocks(begin, end);
+    }
+
+    // Into a block in the first-level cache and from there to memory: around the cache, or over the input.
+    void through_blocks(intptr_t begin, intptr_t end) const {
+        alignas(64) char block[2][STAGE_BLOCK];
+        const intptr_t size = plan.itemsize;
+        const bool two = plan.outputs == 2;
+        intptr_t stop = begin + (STAGE_BLOCK - intptr_t(reinterpret_cast<uintptr_t>(y + begin * size) % LINE)) / size;
+        for (; begin < end; begin = stop, stop += STAGE_BLOCK / size) {
+            stop = std::min(stop, end);
+            const intptr_t at = begin * size, bytes = (stop - begin) * size;
+            plan.kernel(x + at, block[0], two ? block[1] : z ? z + at : nullptr, parameters, stop - begin);
+            put(y + at, block[0], bytes);
+            if (two) put(z + at, block[1], bytes);
+        }
+#if FASTACT_SSE2
+        if (how == Store::streamed) _mm_sfence();
+#endif
+    }
+
+    void put(char *to, const char *from, size_t bytes) const {
+#if FASTACT_SSE2
+        if (how == Store::streamed) return stream_copy(to, from, bytes);
+#endif
+        std::memcpy(to, from, bytes);
+    }
+};
+
+}  // namespace
+
+void run_large(const Plan &plan, const void *x, void *y, void *z, const void *parameters, intptr_t n, bool fresh) {
+    const intptr_t size = plan.itemsize, limit = get_stream_bytes();
+    const bool in_place = y == x || z == x || z == y;   // the lines are in the cache already
+    const bool stream = limit > 0 && n * size * plan.outputs > limit && !fresh;
+    const Store how = in_place ? Store::staged : stream ? Store::streamed : Store::direct;
+    const Contiguous range{plan, static_cast<const char *>(x), static_cast<char *>(y), static_cast<char *>(z), parameters, how};
+    const intptr_t first = intptr_t(size_t(-reinterpret_cast<uintptr_t>(y)) % LINE) / size;
+    share(n, first, LINE / size, size, double(n) * plan.ns_per_element, range);
+}
+
+namespace {
+
+// ---- any layout ------------------------------------------------------------------------------------------------------
+
+constexpr intptr_t BLOCK_BYTES = 4096;     // of each operand: all of them together stay in the first-level cache
+constexpr intptr_t LONG_ROW = 128;         // elements; shorter rows share a block
+constexpr double MOVE_NS = 0.3;            // gathering or scattering one element
+
+// Between a block and memory: `rows` rows of `count` elements. A half precision would be another pair that converts.
+using load_fn = void (*)(char *block, const char *memory, intptr_t stride, intptr_t count, intptr_t row_stride, intptr_t rows);
+using store_fn = void (*)(char *memory, const char *block, intptr_t stride, intptr_t count, intptr_t row_stride, intptr_t rows);
+
+// As unsigned integers, bytewise: any alignment, and a NaN keeps its payload.
+template <class Bits>
+void load(char *block, const char *memory, intptr_t stride, intptr_t count, intptr_t row_stride, intptr_t rows) {
+    for (; rows; rows--, memory += row_stride) {
+        if (stride == intptr_t(sizeof(Bits)) && count >= 8) {
+            std::memcpy(block, memory, count * sizeof(Bits));
+            block += count * sizeof(Bits);
+            continue;
+        }
+        const char *from = memory;
+        for (intptr_t i = 0; i < count; i++, from += stride, block += sizeof(Bits)) std::memcpy(block, from, sizeof(Bits));
+    }
+}
+
+template <class Bits>
+void store(char *memory, const char *block, intptr_t stride, intptr_t count, intptr_t row_stride, intptr_t rows) {
+    for (; rows; rows--, memory += row_stride) {
+        if (stride == intptr_t(sizeof(Bits)) && count >= 8) {
+            std::memcpy(memory, block, count * sizeof(Bits));
+            block += count * sizeof(Bits);
+            continue;
+        }
+        char *to = memory;
+        for (intptr_t i = 0; i < count; i++, to += stride, block += sizeof(Bits)) std::memcpy(to, block, sizeof(Bits));
+    }
+}
+
+struct Operand {
+    char *data;
+    intptr_t strides[MAX_DIMENSIONS];
+    intptr_t stretch;       // elements that lie side by side, from every multiple of it on; 0 = move through a block always
+    load_fn load;
+    store_fn store;
+};
+
+// Dimension 0 is the innermost here. Indices are flat, in the order of the dimensions.
+struct Loop {
+    const Plan &plan;
+    int ndim, operands;
+    bool by_row;            // no block reaches beyond its row
+    bool uniform;           // the parameters do not vary within a block
+    intptr_t shape[MAX_DIMENSIONS];
+    Operand operand[MAX_OPERANDS];
+
+    Loop(const Plan &p, int nd, const intptr_t *lengths, char *const *data, const intptr_t *const *strides);
+    int outputs_at() const { return plan.inputs + plan.parameters; }
+    bool contiguous() const;
+    void coalesce();
+    void prepare();
+    void operator()(intptr_t begin, intptr_t end) const;
+    void block(intptr_t begin, intptr_t *at, intptr_t count) const;
+    template <class Patch>
+    void patches(const Operand &o, const intptr_t *at, intptr_t count, Patch patch) const;
+};
+
+Loop::Loop(const Plan &p, int nd, const intptr_t *lengths, char *const *data, const intptr_t *const *strides)
+    : plan(p), ndim(0), operands(p.inputs + p.parameters + p.outputs) {
+    for (int k = 0; k < operands; k++) {
+        operand[k].data = data[k];
+        operand[k].load = p.itemsize == 4 ? load<uint32_t> : load<uint64_t>;
+        operand[k].store = p.itemsize == 4 ? store<uint32_t> : store<uint64_t>;
+    }
+    for (int d = nd - 1; d >= 0; d--) {
+        if (lengths[d] == 1) continue;
+        for (int k = 0; k < operands; k++) operand[k].strides[ndim] = strides[k][d];
+        shape[ndim++] = lengths[d];
+    }
+    if (!ndim) {
+        for (int k = 0; k < operands; k++) operand[k].strides[0] = 0;
+        shape[ndim++] = 1;
+    }
+}
+
+// Forwards through the first output, its smallest strides innermost, and as few dimensions as will do.
+void Loop::coalesce() {
+    const int out = outputs_at();
+    for (int d = 0; d < ndim; d++) {
+        if (operand[out].strides[d] >= 0) continue;
+        for (int k = 0; k < operands; k++) {
+            operand[k].data += (shape[d] - 1) * operand[k].strides[d];
+            operand[k].strides[d] = -operand[k].strides[d];
+        }
+    }
+    auto swap = [&](int a, int b) {
+        std::swap(shape[a], shape[b]);
+        for (int k = 0; k < operands; k++) std::swap(operand[k].strides[a], operand[k].strides[b]);
+    };
+    for (int d = 1; d < ndim; d++)   // by insertion: stable, and mostly sorted already
+        for (int i = d; i > 0 && operand[out].strides[i] < operand[out].strides[i - 1]; i--) swap(i, i - 1);
+    int last = 0;
+    for (int d = 1; d < ndim; d++) {
+        bool joins = true;
+        for (int k = 0; k < operands && joins; k++) joins = operand[k].strides[d] == operand[k].strides[last] * shape[last];
+        if (joins) {
+            shape[last] *= shape[d];
+        } else {
+            shape[++last] = shape[d];
+            for (int k = 0; k < operands; k++) operand[k].strides[last] = operand[k].strides[d];
+        }
+    }
+    ndim = last + 1;
+}
+
+// Which operands the kernel can have straight from memory, and how blocks lie.
+void Loop::prepare() {
+    const int out = outputs_at();
+    by_row = ndim == 1 || shape[0] >= LONG_ROW;
+    uniform = true;
+    for (int k = 0; k < operands; k++) {
+        Operand &o = operand[k];
+        intptr_t size = plan.itemsize, aligned = reinterpret_cast<intptr_t>(o.data);
+        for (int d = 0; d < ndim; d++) aligned |= o.strides[d];
+        o.stretch = 1;
+        for (int d = 0; d < ndim && o.strides[d] == size; size *= shape[d], d++) o.stretch *= shape[d];
+        if (aligned % plan.itemsize) o.stretch = 0;
+        if (k < plan.inputs || k >= out) continue;
+        for (int d = 0; d < (by_row ? 1 : ndim); d++) uniform &= o.strides[d] == 0;
+        // kernels may write onto x and z, not onto parameters; and several parameters must lie in one piece
+        if (plan.parameters > 1 || o.data == operand[out].data || o.data == operand[operands - 1].data) o.stretch = 0;
+    }
+    if (plan.outputs == 2 && operand[out + 1].data == operand[0].data) operand[out + 1].stretch = 0;   // nor z onto x
+}
+
+bool Loop::contiguous() const {
+    if (ndim > 1 || !uniform) return false;
+    for (int k = 0; k < operands; k++)
+        if ((k < plan.inputs || k >= outputs_at()) && operand[k].stretch != shape[0]) return false;
+    return true;
+}
+
+// Calls patch(memory, stride, count, row_stride, rows) for the parts that `count` elements from coordinates `at` on consist of.
+template <class Patch>
+void Loop::patches(const Operand &o, const intptr_t *at, intptr_t count, Patch patch) const {
+    char *memory = o.data;
+    for (int d = 0; d < ndim; d++) memory += at[d] * o.strides[d];
+    if (ndim == 1 || at[0] + count <= shape[0]) return patch(memory, o.strides[0], count, 0, 1);
+    intptr_t where[MAX_DIMENSIONS];
+    std::copy(at, at + ndim, where);
+    while (count) {
+        intptr_t length = std::min(count, shape[0] - where[0]), rows = 1;
+        if (length == shape[0]) rows = std::min(count / length, shape[1] - where[1]);
+        patch(memory, o.strides[0], length, o.strides[1], rows);
+        count -= rows * length;
+        where[0] += length;
+        memory += length * o.strides[0];
+        if (where[0] < shape[0]) return;
+        where[0] = 0;
+        memory += rows * o.strides[1] - shape[0] * o.strides[0];
+        where[1] += rows;
+        for (int d = 1; d < ndim - 1 && where[d] == shape[d]; d++) {
+            where[d] = 0;
+            where[d + 1]++;
+            memory += o.strides[d + 1] - shape[d] * o.strides[d];
+        }
+    }
+}
+
+// `count` elements from flat index `begin`, coordinates `at`: gather what the kernel cannot have in place, run it, scatter.
+void Loop::block(intptr_t begin, intptr_t *at, intptr_t count) const {
+    alignas(64) char buffers[MAX_OPERANDS][BLOCK_BYTES];   // a stack of 48 kB of which only what is used is touched
+    const intptr_t size = plan.itemsize;
+    const int out = outputs_at();
+    char *pointer[MAX_OPERANDS];
+    char *parameters = buffers[plan.inputs];
+    for (int k = 0; k < operands; k++) {
+        const Operand &o = operand[k];
+        const bool scalar = uniform && k >= plan.inputs && k < out;
+        if (!scalar && o.stretch >= count && begin / o.stretch == (begin + count - 1) / o.stretch) {
+            pointer[k] = o.data;
+            for (int d = 0; d < ndim; d++) pointer[k] += at[d] * o.strides[d];
+            if (k == plan.inputs && plan.parameters) parameters = pointer[k];
+            continue;
+        }
+        char *to = pointer[k] = k < plan.inputs || k >= out ? buffers[k] : parameters + (k - plan.inputs) * (scalar ? 1 : count) * size;
+        if (k >= out) continue;
+        patches(o, at, scalar ? 1 : count, [&](const char *memory, intptr_t stride, intptr_t length, intptr_t row_stride, intptr_t rows) {
+            o.load(to, memory, stride, length, row_stride, rows);
+            to += length * rows * size;
+        });
+    }
+    char *x = pointer[plan.inputs - 1];
+    char *z = plan.inputs == 2 ? pointer[0] : plan.outputs == 2 ? pointer[out + 1] : nullptr;
+    (uniform ? plan.kernel : plan.varying)(x, pointer[out], z, parameters, count);
+    for (int k = out; k < operands; k++) {
+        if (pointer[k] != buffers[k]) continue;
+        const Operand &o = operand[k];
+        const char *from = buffers[k];
+        patches(o, at, count, [&](char *memory, intptr_t stride, intptr_t length, intptr_t row_stride, intptr_t rows) {
+            o.store(memory, from, stride, length, row_stride, rows);
+            from += length * rows * size;
+        });
+    }
+}
+
+void Loop::operator()(intptr_t begin, intptr_t end) const {
+    intptr_t at[MAX_DIMENSIONS], most = BLOCK_BYTES / plan.itemsize;
+    if (by_row) {   // nothing to gather: the whole row in one call
+        bool direct = true;
+        for (int k = 0; k < operands; k++)
+            direct &= operand[k].stretch >= shape[0] || (uniform && k >= plan.inputs && k < outputs_at());
+        if (direct) most = shape[0];
+    }
+    intptr_t rest = begin;
+    for (int d = 0; d < ndim; d++) at[d] = rest % shape[d], rest /= shape[d];
+    while (begin < end) {
+        intptr_t count = std::min(most, end - begin);
+        if (by_row) count = std::min(count, shape[0] - at[0]);
+        block(begin, at, count);
+        begin += count;
+        at[0] += count;
+        for (int d = 0; d < ndim - 1 && at[d] >= shape[d]; d++) {
+            at[d + 1] += at[d] / shape[d];
+            at[d] %= shape[d];
+        }
+    }
+}
+
+}  // namespace
+
+void run_strided(const Plan &plan, int ndim, const intptr_t *shape, char *const *data, const intptr_t *const *strides) {
+    intptr_t n = 1;
+    for (int d = 0; d < ndim; d++) n *= shape[d];
+    if (n == 0) return;
+    Loop loop(plan, ndim, shape, data, strides);
+    loop.coalesce();
+    loop.prepare();
+    const int out = loop.outputs_at(), size = plan.itemsize;
+    if (loop.contiguous()) {
+        char scalars[MAX_PARAMETERS * sizeof(double)];
+        for (int j = 0; j < plan.parameters; j++) std::memcpy(scalars + j * size, data[plan.inputs + j], size);
+        char *z = plan.inputs == 2 ? loop.operand[0].data : plan.outputs == 2 ? loop.operand[out + 1].data : nullptr;
+        return run(plan, loop.operand[plan.inputs - 1].data, loop.operand[out].data, z, scalars, n);
+    }
+    double ns = plan.ns_per_element;
+    for (int k = 0; k < loop.operands; k++) ns += loop.operand[k].stretch < LONG_ROW ? MOVE_NS : 0;
+    if (double(n) * ns < hot_threshold_ns.load(std::memory_order_relaxed)) return loop(0, n);
+    share(n, 0, LINE / size, size, double(n) * ns, loop);
+}
+
+namespace {
+
+// The flags of the floating-point unit as they were, when the block ends: an exp that underflows is no news to the user.
+struct KeepFlags {
+#if FASTACT_SSE2
+    const unsigned before = _mm_getcsr();
+    ~KeepFlags() { _mm_setcsr(before); }   // to look first whether it changed costs more: 15 ns a loop against 10
+#else
+    std::fexcept_t before;
+    KeepFlags() { std::fegetexceptflag(&before, FE_ALL_EXCEPT); }
+    ~KeepFlags() { std::fesetexceptflag(&before, FE_ALL_EXCEPT); }
+#endif
+};
+
+}  // namespace
+
+void ufunc_loop(char **args, const intptr_t *dimensions, const intptr_t *steps, void *data) {
+    const UfuncData &ufunc = *static_cast<const UfuncData *>(data);
+    const Plan &plan = ufunc.plan;
+    const intptr_t n = dimensions[0], size = plan.itemsize;
+    if (n == 0) return;
+    const int inputs = plan.inputs, out = inputs + ufunc.given, operands = out + plan.outputs;
+    KeepFlags keep;
+
+    // NumPy makes no copy where the output lies behind the input in memory (x[1:] to x[:-1]): right for one pass from front to
+    // back, and only for that.
+    const auto low = [&](int k) { return args[k] + std::min<intptr_t>(0, (n - 1) * steps[k]); };
+    const auto high = [&](int k) { return args[k] + std::max<intptr_t>(0, (n - 1) * steps[k]) + size; };
+    bool entangled = false;
+    for (int y = out; y < operands; y++)
+        for (int k = 0; k < y; k++)
+            entangled |= low(k) < high(y) && low(y) < high(k) && !(args[k] == args[y] && steps[k] == steps[y]);
+    const Alone serial(entangled);
+
+    alignas(8) char scalars[MAX_PARAMETERS * sizeof(double)];
+    for (int j = 0; j < plan.parameters; j++) {
+        if (j < ufunc.given) {
+            std::memcpy(scalars + j * size, args[inputs + j], size);
+        } else if (size == 4) {
+            const float value = float(ufunc.rest[j]);
+            std::memcpy(scalars + j * size, &value, size);
+        } else {
+            std::memcpy(scalars + j * size, &ufunc.rest[j], size);
+        }
+    }
+    bool plain = !(plan.outputs == 2 && args[out + 1] == args[0]);
+    for (int k = 0; k < operands; k++) {
+        if (k >= inputs && k < out) plain &= steps[k] == 0 || n == 1;
+        else plain &= (steps[k] == size || n == 1) && reinterpret_cast<uintptr_t>(args[k]) % uintptr_t(size) == 0;
+    }
+    if (plain) {
+        char *z = inputs == 2 ? args[0] : plan.outputs == 2 ? args[out + 1] : nullptr;
+        return run(plan, args[inputs - 1], args[out], z, scalars, n);
+    }
+    char *pointers[MAX_OPERANDS];
+    const intptr_t *strides[MAX_OPERANDS];
+    const intptr_t zero = 0;
+    for (int k = 0; k < inputs + plan.parameters + plan.outputs; k++) {
+        const bool rest = k >= out && k < inputs + plan.parameters;
+        const int arg = k < out ? k : k - (plan.parameters - ufunc.given);
+        pointers[k] = rest ? scalars + (k - inputs) * size : args[arg];
+        strides[k] = rest ? &zero : &steps[arg];
+    }
+    run_strided(plan, 1, &n, pointers, strides);
+}
+
+void set_stream_bytes(intptr_t bytes) { stream_bytes.store(bytes > 0 ? bytes : 0); }
+
+intptr_t get_stream_bytes() {
+    intptr_t bytes = stream_bytes.load(std::memory_order_relaxed);
+    if (bytes < 0) {
+#if FASTACT_SSE2
+        bytes = last_level_cache();   // a smaller output may be read from the cache next, which is worth more than what streaming saves
+#else
+        bytes = 0;
+#endif
+        stream_bytes.store(bytes);
+    }
+    return bytes;
+}
+
+}  // namespace fastact

@@ -1,0 +1,55 @@
+// Runs a kernel over real arrays: blocks, threads, layout, streaming stores. Knows nothing of mathematics, nor of Python.
+#pragma once
+#include <cstdint>
+
+#include "pool.hpp"
+
+namespace fastact {
+
+// T is float or double, everything contiguous and aligned, one thread. `z` is the second output (value_and_grad) or the
+// incoming gradient (backward). `y` may be `x` or `z`.
+using kernel_fn = void (*)(const void *x, void *y, void *z, const void *parameters, intptr_t n);
+
+constexpr int MAX_PARAMETERS = 8;
+constexpr int MAX_DIMENSIONS = 64;   // as in NumPy 2
+
+// What the executor must know of one (activation, mode, precision).
+struct Plan {
+    kernel_fn kernel;         // one scalar for each parameter: parameters[j]
+    kernel_fn varying;        // parameters[j * n + i] for element i; null when there are no parameters
+    int itemsize;             // 4 or 8
+    int inputs;               // 1, or 2 (backward)
+    int outputs;              // 1, or 2 (value_and_grad)
+    int parameters;           // at most MAX_PARAMETERS
+    double ns_per_element;    // one thread, data in cache (tuning table): decides about threads
+};
+
+void run_large(const Plan &plan, const void *x, void *y, void *z, const void *parameters, intptr_t n, bool fresh);
+
+// Contiguous and aligned data. Arguments as the kernel's. `fresh`: the outputs' pages were never touched. Then streaming stores
+// do harm, because the system has just cleared the page, in the cache (64 M float32: 104 ms plain, 131 streamed).
+inline void run(const Plan &plan, const void *x, void *y, void *z, const void *parameters, intptr_t n, bool fresh = false) {
+    // In place is run_large's: a compiled loop is SIMD only where its outputs lie apart from its inputs.
+    const bool small = double(n) * plan.ns_per_element < hot_threshold_ns.load(std::memory_order_relaxed);
+    if (small && y != x && y != z && z != x) plan.kernel(x, y, z, parameters, n);
+    else run_large(plan, x, y, z, parameters, n, fresh);
+}
+
+// Any number of dimensions, any strides in bytes (0 = broadcast, negative allowed), any alignment. Operands: the inputs in ufunc
+// order, then the parameters, then the outputs. Ufunc order of inputs: backward (grad_output, x), otherwise (x). An output may
+// share memory with an input only element by element (same address, same strides).
+void run_strided(const Plan &plan, int ndim, const intptr_t *shape, char *const *data, const intptr_t *const *strides);
+
+// A NumPy ufunc's inner loop (PyUFuncGenericFunction); `data` is a UfuncData. Leaves the floating-point flags as it found them.
+struct UfuncData {
+    Plan plan;
+    int given;                      // how many of the parameters are operands; the others are
+    double rest[MAX_PARAMETERS];    // rest[given] ... rest[parameters - 1]
+};
+void ufunc_loop(char **args, const intptr_t *dimensions, const intptr_t *steps, void *data);
+
+// Contiguous outputs of more bytes than this, together, go around the cache. 0 = never.
+void set_stream_bytes(intptr_t bytes);
+intptr_t get_stream_bytes();
+
+}  // namespace fastact

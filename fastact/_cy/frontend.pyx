@@ -1,0 +1,535 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
+"""The compiled front end: a callable that checks its arguments, runs the kernel at once where it can, and hands over to the general
+path (activation.py, over a real NumPy ufunc) for everything else."""
+
+import sys
+
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+from libc.stdint cimport intptr_t
+from libc.string cimport memcmp, memcpy
+
+cimport numpy as cnp
+
+cnp.import_array()
+cnp.import_umath()
+
+cdef extern from "cpu.h":
+    int fastact_cpu_level()
+
+cdef extern from "executor.hpp" namespace "fastact" nogil:
+    ctypedef void (*kernel_fn)(const void *, void *, void *, const void *, intptr_t) noexcept nogil
+    enum: MAX_PARAMETERS "fastact::MAX_PARAMETERS"
+    cdef struct Plan:
+        kernel_fn kernel
+        kernel_fn varying
+        int itemsize
+        int inputs
+        int outputs
+        int parameters
+        double ns_per_element
+    cdef struct UfuncData:
+        Plan plan
+        int given
+        double rest[8]
+    void c_run "fastact::run"(const Plan &, const void *, void *, void *, const void *, intptr_t, bint) noexcept
+    void c_run_strided "fastact::run_strided"(const Plan &, int, const intptr_t *, char **, const intptr_t **) noexcept
+    void ufunc_loop(char **, const intptr_t *, const intptr_t *, void *) noexcept
+    void c_set_stream_bytes "fastact::set_stream_bytes"(intptr_t)
+    intptr_t c_get_stream_bytes "fastact::get_stream_bytes"()
+    int team_size(double)
+    void c_set_num_threads "fastact::set_num_threads"(int)
+    int c_get_num_threads "fastact::get_num_threads"()
+    int c_default_num_threads "fastact::default_num_threads"()
+    void c_set_spin_us "fastact::set_spin_us"(double)
+    double c_get_spin_us "fastact::get_spin_us"()
+    void set_thread_thresholds_ns(double, double)
+    double get_hot_threshold_ns()
+    double get_cold_threshold_ns()
+
+cdef extern from "numpy/arrayobject.h":
+    void *PyArray_Type_pointer "&PyArray_Type"
+    ctypedef struct PyArrayObject:
+        pass
+    void *descr_of "PyArray_DESCR"(PyArrayObject *)
+    int flags_of "PyArray_FLAGS"(PyArrayObject *)
+    int ndim_of "PyArray_NDIM"(PyArrayObject *)
+    intptr_t *dims_of "PyArray_DIMS"(PyArrayObject *)
+    intptr_t *strides_of "PyArray_STRIDES"(PyArrayObject *)
+    char *data_of "PyArray_BYTES"(PyArrayObject *)
+    int C_CONTIGUOUS "NPY_ARRAY_C_CONTIGUOUS"
+    int F_CONTIGUOUS "NPY_ARRAY_F_CONTIGUOUS"
+    int ALIGNED "NPY_ARRAY_ALIGNED"
+    int WRITEABLE "NPY_ARRAY_WRITEABLE"
+    void *PyArray_DescrFromType(int)
+
+cdef extern from "numpy/ufuncobject.h":
+    ctypedef void (*PyUFuncGenericFunction)(char **, const intptr_t *, const intptr_t *, void *) noexcept
+    ctypedef struct PyUFuncObject:
+        PyObject *obj
+    object PyUFunc_FromFuncAndData(PyUFuncGenericFunction *, void **, char *, int, int, int, int, char *, char *, int)
+    int PyUFunc_None
+
+cdef extern from *:
+    """
+    static void fastact_enable_vectorcall(PyObject *type, Py_ssize_t offset)
+    {
+        /* A subclass made in Python does not inherit the flag before Python 3.12; without it every call packs a tuple. */
+        ((PyTypeObject *)type)->tp_vectorcall_offset = offset;
+        ((PyTypeObject *)type)->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL;
+        PyType_Modified((PyTypeObject *)type);
+    }
+
+    static PyObject *fastact_new_like(PyArrayObject *a) { return PyArray_NewLikeArray(a, NPY_KEEPORDER, NULL, 0); }
+
+    static PyObject *fastact_new_array(void *descr, int ndim, const npy_intp *shape, int fortran)
+    {
+        Py_INCREF((PyObject *)descr); /* NumPy takes a reference */
+        return PyArray_NewFromDescr(&PyArray_Type, (PyArray_Descr *)descr, ndim, shape, NULL, NULL, fortran, NULL);
+    }
+    """
+    void fastact_enable_vectorcall(object type, Py_ssize_t offset)
+    PyObject *fastact_new_like(PyArrayObject *) except NULL
+    PyObject *fastact_new_array(void *, int, const intptr_t *, bint) except NULL
+    ctypedef PyObject *(*vectorcallfunc)(PyObject *, PyObject *const *, size_t, PyObject *) except NULL
+    Py_ssize_t PyVectorcall_NARGS(size_t)
+    PyObject *PyObject_VectorcallRaw "PyObject_Vectorcall"(PyObject *, PyObject *const *, size_t, PyObject *) except NULL
+    Py_ssize_t PyTuple_GET_SIZE(PyObject *)
+    PyObject *PyTuple_GET_ITEM(PyObject *, Py_ssize_t)
+    bint PyTuple_CheckExact(PyObject *)
+    bint PyFloat_CheckExact(PyObject *)
+    bint PyLong_CheckExact(PyObject *)
+    double PyFloat_AS_DOUBLE(PyObject *)
+    double PyLong_AsDouble(PyObject *) except? -1.0
+    void *Py_TYPE(PyObject *)
+    PyObject *Py_None
+    void Py_XINCREF(PyObject *)
+    void Py_DECREF(PyObject *)
+    void Py_XDECREF(PyObject *)
+
+ctypedef PyArrayObject *Array
+
+# The one float32 and float64 descriptor that nearly all arrays share; an array with another one takes the general path.
+cdef void *FLOAT32 = PyArray_DescrFromType(cnp.NPY_FLOAT32)
+cdef void *FLOAT64 = PyArray_DescrFromType(cnp.NPY_FLOAT64)
+cdef PyUFuncGenericFunction LOOPS[2]
+LOOPS[0] = LOOPS[1] = <PyUFuncGenericFunction>ufunc_loop
+cdef object OUT = "out"
+cdef object OUTPUT = "output"
+cdef double RELEASE_GIL_NS = 10_000.0  # giving the lock away and taking it back costs some 100 ns
+cdef int overrides = 0  # how many use_backend(...) blocks are open anywhere: while there is one, calls take the general path
+
+
+cdef class Runner:
+    """One mode of one activation over compiled kernels."""
+
+    cdef vectorcallfunc vectorcall
+    cdef UfuncData public_data[2]  # float32, float64
+    cdef UfuncData full_data[2]  # the same for the ufunc that takes the conventions as operands too
+    cdef char types[2 * 16]
+    cdef double defaults[8]
+    cdef bint fast[2]
+    cdef int inputs, outputs, positional, accepted
+    cdef unsigned nonnegative  # bit j: parameter j must not be negative (the derivative from the output)
+    cdef tuple names  # the parameters that a call of this mode accepts, positional ones first
+    cdef Runner by_output  # backward only: what serves output=
+    cdef object general  # (*args, **kwargs): the general path
+    cdef list keep
+
+    def __cinit__(self, *args, **kwargs):
+        self.vectorcall = call
+        self.keep = []
+
+    def setup(self, inputs, outputs, names, positional, accepted, defaults, nonnegative, general):
+        """Describe the mode. `names` and `defaults` list all parameters of the kernel, `accepted` of them may be given in a call."""
+        cdef int i, j
+        if len(names) > MAX_PARAMETERS:
+            raise ValueError(f"names: an activation has at most {MAX_PARAMETERS} parameters, not {len(names)}")
+        self.inputs, self.outputs, self.positional, self.accepted = inputs, outputs, positional, accepted
+        self.names = tuple([sys.intern(name) for name in names])
+        self.general = general
+        self.nonnegative = 0
+        for j in range(len(names)):
+            self.nonnegative |= (1 if nonnegative[j] else 0) << j
+        for i in range(2):
+            for j in range(len(names)):
+                self.defaults[j] = self.public_data[i].rest[j] = self.full_data[i].rest[j] = defaults[j]
+            self.public_data[i].plan.itemsize = 4 * (i + 1)
+            self.public_data[i].plan.inputs = inputs
+            self.public_data[i].plan.outputs = outputs
+            self.public_data[i].plan.parameters = len(names)
+            self.full_data[i].plan = self.public_data[i].plan
+            self.public_data[i].given = positional
+            self.full_data[i].given = len(names)
+        fastact_enable_vectorcall(type(self), <char *>&self.vectorcall - <char *><void *>self)
+
+    def set_by_output(self, Runner runner):
+        """What serves ``output=`` in place of ``x``."""
+        self.by_output = runner
+
+    def set_kernel(self, int precision, size_t kernel, size_t varying, double ns_per_element):
+        """Use these kernels for float32 (0) or float64 (1); no kernel: every call takes the general path."""
+        cdef Plan *plan = &self.public_data[precision].plan
+        plan.kernel, plan.varying, plan.ns_per_element = <kernel_fn>kernel, <kernel_fn>varying, ns_per_element
+        self.full_data[precision].plan = plan[0]
+        self.fast[precision] = kernel != 0
+
+    def set_fast(self, int precision, bint on):
+        """Allow or forbid the fast path; a kernel stays in place for the ufunc."""
+        self.fast[precision] = on and self.public_data[precision].plan.kernel != NULL
+
+    def make_ufunc(self, str name, str doc, bint full):
+        """The NumPy ufunc over these kernels; `full`: with the conventions as operands."""
+        cdef UfuncData *data = &self.full_data[0] if full else &self.public_data[0]
+        cdef int operands = self.inputs + data[0].given + self.outputs
+        cdef int i
+        pointers, text, described = bytearray(2 * sizeof(void *)), name.encode(), doc.encode()
+        cdef char *raw = pointers
+        cdef void **datas = <void **>raw
+        types = bytearray([cnp.NPY_FLOAT32] * operands + [cnp.NPY_FLOAT64] * operands)
+        for i in range(2):
+            datas[i] = &data[i]
+        ufunc = PyUFunc_FromFuncAndData(LOOPS, datas, types, 2, self.inputs + data[0].given, self.outputs, PyUFunc_None, text, described, 0)
+        self.keep.append((pointers, types, text, described, ufunc))
+        Py_INCREF(self)  # the ufunc points into this object for as long as the process lives
+        return ufunc
+
+    def __call__(self, *args, **kwargs):
+        return self.general(*args, **kwargs)
+
+
+cdef PyObject *hand_over(Runner self, PyObject *const *args, size_t nargsf, PyObject *kwnames) except NULL:
+    return PyObject_VectorcallRaw(<PyObject *>self.general, args, <size_t>PyVectorcall_NARGS(nargsf), kwnames)
+
+
+cdef inline bint overlap(char *a, char *b, intptr_t size) noexcept nogil:
+    return a < b + size and b < a + size
+
+
+cdef PyObject *call(PyObject *callable, PyObject *const *args, size_t nargsf, PyObject *kwnames) except NULL:
+    cdef Runner self = <Runner>callable
+    cdef Py_ssize_t given = PyVectorcall_NARGS(nargsf), i
+    cdef Py_ssize_t keywords = PyTuple_GET_SIZE(kwnames) if kwnames != NULL else 0
+    cdef PyObject *x = NULL
+    cdef PyObject *gradient = NULL
+    cdef PyObject *out = NULL
+    cdef PyObject *out2 = NULL
+    cdef PyObject *name
+    cdef PyObject *item
+    cdef Runner runner = self
+    cdef double values[8]
+    cdef int j, inputs = self.inputs
+
+    if overrides or given < 1 or given > inputs + self.positional:
+        return hand_over(self, args, nargsf, kwnames)
+    if inputs == 1:
+        x = args[0]
+    else:
+        gradient = args[0]
+        if given > 1:
+            x = args[1]
+    if self.public_data[0].plan.parameters:
+        memcpy(values, self.defaults, sizeof(values))
+        for i in range(inputs, given):
+            if not number(args[i], &values[i - inputs]):
+                return hand_over(self, args, nargsf, kwnames)
+    for i in range(keywords):
+        name = PyTuple_GET_ITEM(kwnames, i)
+        item = args[given + i]
+        if name == <PyObject *>OUT:
+            out = item
+        elif name == <PyObject *>OUTPUT and self.by_output is not None and x == NULL:
+            x = item
+            runner = self.by_output
+        else:
+            for j in range(max(<int>(given - inputs), 0), self.accepted):
+                if name == PyTuple_GET_ITEM(<PyObject *>self.names, j):
+                    break
+            else:
+                return hand_over(self, args, nargsf, kwnames)
+            if not number(item, &values[j]):
+                return hand_over(self, args, nargsf, kwnames)
+    if x == NULL:
+        return hand_over(self, args, nargsf, kwnames)
+    if out == Py_None:
+        out = NULL
+    if out != NULL and PyTuple_CheckExact(out):
+        if PyTuple_GET_SIZE(out) != self.outputs:
+            return hand_over(self, args, nargsf, kwnames)
+        if self.outputs == 2:
+            out2 = PyTuple_GET_ITEM(out, 1)
+        out = PyTuple_GET_ITEM(out, 0)
+        if out == Py_None or out2 == Py_None:
+            return hand_over(self, args, nargsf, kwnames)
+    elif out != NULL and self.outputs == 2:
+        return hand_over(self, args, nargsf, kwnames)
+    cdef PyObject *result = quick(runner, x, gradient, out, out2, values)
+    if result == NULL:
+        return hand_over(self, args, nargsf, kwnames)
+    return result
+
+
+cdef inline bint number(PyObject *item, double *value) noexcept:
+    # Only Python's own numbers: they never change the dtype of the result.
+    if PyFloat_CheckExact(item):
+        value[0] = PyFloat_AS_DOUBLE(item)
+        return True
+    return False
+
+
+cdef PyObject *quick(Runner self, PyObject *x_object, PyObject *gradient_object, PyObject *out_object, PyObject *out2_object, double *values):
+    """Run the kernel now, or return NULL with no error set: then the general path decides."""
+    cdef Array x, gradient, y, z
+    cdef Array operands[4]
+    cdef int count = 0, precision, ndim, common, i
+    cdef void *descr
+    cdef bint fresh = out_object == NULL
+    cdef intptr_t n = 1
+    cdef intptr_t *shape
+    cdef PyObject *result
+    cdef PyObject *second = NULL
+
+    if Py_TYPE(x_object) != PyArray_Type_pointer:
+        return NULL
+    x = <Array>x_object
+    descr = descr_of(x)
+    if descr == FLOAT32:
+        precision = 0
+    elif descr == FLOAT64:
+        precision = 1
+    else:
+        return NULL
+    if not self.fast[precision]:
+        return NULL
+    for i in range(self.public_data[0].plan.parameters if self.nonnegative else 0):
+        if self.nonnegative >> i & 1 and not values[i] >= 0:
+            return NULL
+    ndim = ndim_of(x)
+    shape = dims_of(x)
+    common = flags_of(x)
+    gradient = <Array>gradient_object
+    y = <Array>out_object
+    z = <Array>out2_object
+    if gradient_object != NULL:
+        if Py_TYPE(gradient_object) != PyArray_Type_pointer or not alike(gradient, descr, ndim, shape):
+            return NULL
+        common &= flags_of(gradient)
+    if fresh:
+        if ndim == 0:
+            return NULL  # a scalar comes back, as from any ufunc
+    else:
+        if Py_TYPE(out_object) != PyArray_Type_pointer or not alike(y, descr, ndim, shape):
+            return NULL
+        if not flags_of(y) & WRITEABLE:
+            return NULL
+        common &= flags_of(y)
+        if self.outputs == 2:
+            if Py_TYPE(out2_object) != PyArray_Type_pointer or not alike(z, descr, ndim, shape):
+                return NULL
+            if not flags_of(z) & WRITEABLE:
+                return NULL
+            common &= flags_of(z)
+    if not common & ALIGNED or not common & (C_CONTIGUOUS | F_CONTIGUOUS):
+        return strided(self, precision, x, gradient, y, z, values)
+    for i in range(ndim):
+        n *= shape[i]
+    cdef intptr_t size = n * (4 << precision)
+    if not fresh:
+        # In place is fine, element by element; anything else that overlaps is not.
+        if overlap(data_of(y), data_of(x), size) and data_of(y) != data_of(x):
+            return NULL
+        if gradient_object != NULL and overlap(data_of(y), data_of(gradient), size) and data_of(y) != data_of(gradient):
+            return NULL
+        if z != NULL and (overlap(data_of(z), data_of(y), size)
+                          or (overlap(data_of(z), data_of(x), size) and data_of(z) != data_of(x))):
+            return NULL
+        if z != NULL and data_of(z) == data_of(x):
+            return NULL
+        Py_XINCREF(out_object)
+        Py_XINCREF(out2_object)
+        result, second = out_object, out2_object
+    else:
+        result = fastact_new_array(descr, ndim, shape, not common & C_CONTIGUOUS)
+        if self.outputs == 2:
+            second = fastact_new_array(descr, ndim, shape, not common & C_CONTIGUOUS)
+    run(self, precision, n, data_of(x), data_of(<Array>result),
+        data_of(gradient) if gradient_object != NULL else data_of(<Array>second) if second != NULL else NULL, values, fresh)
+    return pair(result, second) if self.outputs == 2 else result
+
+
+cdef inline bint alike(Array a, void *descr, int ndim, intptr_t *shape) noexcept:
+    return descr_of(a) == descr and ndim_of(a) == ndim and (ndim == 0 or memcmp(dims_of(a), shape, ndim * sizeof(intptr_t)) == 0)
+
+
+cdef PyObject *pair(PyObject *first, PyObject *second) except NULL:
+    result = (<object>first, <object>second)
+    Py_DECREF(first)
+    Py_DECREF(second)
+    Py_INCREF(result)
+    return <PyObject *>result
+
+
+cdef inline void run(Runner self, int precision, intptr_t n, char *x, char *y, char *z, double *values, bint fresh) noexcept:
+    cdef float singles[8]
+    cdef const void *parameters = values
+    cdef Plan *plan = &self.public_data[precision].plan
+    cdef int j
+    if precision == 0 and plan.parameters:
+        for j in range(plan.parameters):
+            singles[j] = <float>values[j]
+        parameters = singles
+    if n * plan.ns_per_element < RELEASE_GIL_NS:
+        c_run(plan[0], x, y, z, parameters, n, fresh)
+    else:
+        with nogil:
+            c_run(plan[0], x, y, z, parameters, n, fresh)
+
+
+cdef void extent(Array a, char **low, char **high, int itemsize) noexcept:
+    cdef int i
+    low[0] = high[0] = data_of(a)
+    for i in range(ndim_of(a)):
+        if dims_of(a)[i] == 0:
+            return
+        if strides_of(a)[i] < 0:
+            low[0] += (dims_of(a)[i] - 1) * strides_of(a)[i]
+        else:
+            high[0] += (dims_of(a)[i] - 1) * strides_of(a)[i]
+    high[0] += itemsize
+
+
+cdef bint clash(Array a, Array b, int itemsize) noexcept:
+    """Whether they share memory other than element by element (or might)."""
+    cdef char *low_a
+    cdef char *high_a
+    cdef char *low_b
+    cdef char *high_b
+    if data_of(a) == data_of(b) and (ndim_of(a) == 0 or memcmp(strides_of(a), strides_of(b), ndim_of(a) * sizeof(intptr_t)) == 0):
+        return False
+    extent(a, &low_a, &high_a, itemsize)
+    extent(b, &low_b, &high_b, itemsize)
+    return low_a < high_b and low_b < high_a
+
+
+cdef PyObject *strided(Runner self, int precision, Array x, Array gradient, Array y, Array z, double *values):
+    """As `quick`, for any strides."""
+    cdef Plan *plan = &self.public_data[precision].plan
+    cdef const intptr_t *shape = dims_of(x)
+    cdef char *data[16]
+    cdef const intptr_t *strides[16]
+    cdef intptr_t zeros[64]
+    cdef float singles[8]
+    cdef int count = 0, j, ndim = ndim_of(x), itemsize = 4 << precision
+    cdef intptr_t n = 1
+    cdef PyObject *result = <PyObject *>y
+    cdef PyObject *second = <PyObject *>z
+    if y != NULL:
+        # Broadcast or self-overlapping outputs are rare and NumPy's to judge.
+        if internal_overlap(y) or (z != NULL and (internal_overlap(z) or clash(y, z, itemsize) or data_of(y) == data_of(z))):
+            return NULL
+        if clash(y, x, itemsize) or (gradient != NULL and clash(y, gradient, itemsize)) or (z != NULL and clash(z, x, itemsize)):
+            return NULL
+        if z != NULL and data_of(z) == data_of(x):
+            return NULL
+        Py_XINCREF(result)
+        Py_XINCREF(second)
+    else:
+        result = fastact_new_like(x)
+        if self.outputs == 2:
+            second = fastact_new_like(x)
+    for j in range(ndim):
+        zeros[j] = 0
+        n *= dims_of(x)[j]
+    if gradient != NULL:
+        data[count], strides[count] = data_of(gradient), strides_of(gradient)
+        count += 1
+    data[count], strides[count] = data_of(x), strides_of(x)
+    count += 1
+    for j in range(plan.parameters):
+        singles[j] = <float>values[j]
+        data[count] = <char *>&singles[j] if precision == 0 else <char *>&values[j]
+        strides[count] = zeros
+        count += 1
+    data[count], strides[count] = data_of(<Array>result), strides_of(<Array>result)
+    count += 1
+    if second != NULL:
+        data[count], strides[count] = data_of(<Array>second), strides_of(<Array>second)
+    if n * plan.ns_per_element < RELEASE_GIL_NS:
+        c_run_strided(plan[0], ndim, shape, data, strides)
+    else:
+        with nogil:
+            c_run_strided(plan[0], ndim, shape, data, strides)
+    return pair(result, second) if self.outputs == 2 else result
+
+
+cdef bint internal_overlap(Array a) noexcept:
+    """Whether elements of one array may share memory: some stride does not step over all that the smaller strides reach."""
+    cdef int i, j
+    cdef intptr_t reach
+    for i in range(ndim_of(a)):
+        if dims_of(a)[i] < 2:
+            continue
+        reach = 0
+        for j in range(ndim_of(a)):
+            if j != i and dims_of(a)[j] > 1 and (iabs(strides_of(a)[j]) < iabs(strides_of(a)[i])
+                                                 or (j < i and iabs(strides_of(a)[j]) == iabs(strides_of(a)[i]))):
+                reach += (dims_of(a)[j] - 1) * iabs(strides_of(a)[j])
+        if iabs(strides_of(a)[i]) <= reach or strides_of(a)[i] == 0:
+            return True
+    return False
+
+
+cdef inline intptr_t iabs(intptr_t n) noexcept:
+    return -n if n < 0 else n
+
+
+def team_for(double serial_ns):
+    """How many threads would share work that takes one thread this long."""
+    return team_size(serial_ns)
+
+
+def add_override(int change):
+    """Count the open use_backend(...) blocks."""
+    global overrides
+    overrides += change
+
+
+def cpu_level():
+    """The x86-64 level of this processor, 2 to 4; 0 elsewhere."""
+    return fastact_cpu_level()
+
+
+def set_num_threads(int n):
+    c_set_num_threads(n)
+
+
+def get_num_threads():
+    return c_get_num_threads()
+
+
+def default_num_threads():
+    return c_default_num_threads()
+
+
+def set_spin_us(double us):
+    c_set_spin_us(us)
+
+
+def get_spin_us():
+    return c_get_spin_us()
+
+
+def set_stream_bytes(intptr_t n):
+    c_set_stream_bytes(n)
+
+
+def get_stream_bytes():
+    return c_get_stream_bytes()
+
+
+def set_thresholds_ns(double hot, double cold):
+    set_thread_thresholds_ns(hot, cold)
+
+
+def get_thresholds_ns():
+    return get_hot_threshold_ns(), get_cold_threshold_ns()

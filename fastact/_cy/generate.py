@@ -1,0 +1,92 @@
+"""Write the Cython source of all kernels from the formulas; setup.py calls this before it compiles."""
+
+from .. import catalog, translate
+
+SHORT = {"float32": "float", "float64": "double"}
+
+HEADER = '''# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: freethreading_compatible=True, always_allow_keywords=False, binding=False
+# Generated from formulas.py by fastact/_cy/generate.py.
+from libc.math cimport INFINITY
+from libc.stdint cimport intptr_t
+
+cdef extern from "primitives.h" nogil:
+{intrinsics}
+
+ctypedef void (*kernel_float32)(const float *, float *, float *, const float *, intptr_t) noexcept nogil
+ctypedef void (*kernel_float64)(const double *, double *, double *, const double *, intptr_t) noexcept nogil
+
+'''
+
+
+class CythonWriter(translate.Writer):
+    """The formula language as Cython: C functions on float or double, results as C tuples."""
+
+    @property
+    def real(self):
+        return SHORT[self.precision]
+
+    def literal(self, value):
+        return f"(<{self.real}>{value!r})".replace("inf", "INFINITY")
+
+    def define(self, name, arguments, results):
+        result = self.real if results == 1 else f"({', '.join([self.real] * results)})"
+        return f"cdef inline {result} {name}({', '.join(f'{self.real} {a}' for a in arguments)}) noexcept nogil:"
+
+    def write(self, function):
+        lines = super().write(function).splitlines(keepends=True)
+        names = [n.id for s in translate.source(function).body for n in _names(s.targets[0])]
+        if names:
+            lines.insert(1, f"    cdef {self.real} {', '.join(names)}\n")
+        return "".join(lines)
+
+
+def _names(target):
+    return target.elts if hasattr(target, "elts") else [target]
+
+
+def kernel(record, mode, precision, varying, writer):
+    """One loop over contiguous memory. A varying parameter has one number for each element, parameter after parameter."""
+    real = SHORT[precision]
+    name = f"{record.name}_{mode}_{precision}" + ("_varying" if varying else "")
+    arguments = ["x[i]"] + [f"p[{j} * n + i]" if varying else f"p{j}" for j in range(len(record.parameters))]
+    call = f"{writer.function_name(record.function(mode))}({', '.join(arguments)})"
+    lines = [f"cdef void {name}(const {real} *x, {real} *y, {real} *z, const {real} *p, intptr_t n) noexcept nogil:", "    cdef intptr_t i"]
+    scalars = [] if varying else [f"p{j} = p[{j}]" for j in range(len(record.parameters))]
+    if scalars:
+        lines.append(f"    cdef {real} " + ", ".join(scalars))
+    if mode != "backward_from_output":
+        lines.append(f"    cdef {real} value, derivative")
+    lines.append("    for i in range(n):")
+    if mode == "backward_from_output":
+        lines.append(f"        y[i] = z[i] * {call}")
+    else:
+        lines.append(f"        value, derivative = {call}")
+        lines += {
+            "value": ["        y[i] = value"],
+            "grad": ["        y[i] = derivative"],
+            "value_and_grad": ["        y[i] = value", "        z[i] = derivative"],
+            "backward": ["        y[i] = z[i] * derivative"],
+        }[mode]
+    return name, "\n".join(lines) + "\n"
+
+
+def generate():
+    """The text of the Cython module that holds every kernel."""
+    parts, rows, intrinsics = [], [], []
+    for precision in catalog.DTYPES:
+        writer = CythonWriter(precision)
+        real = writer.real
+        for name, count in (("abs", 1), ("minimum", 2), ("maximum", 2), ("fma", 3), ("copysign", 2), ("sqrt", 1), ("biased_power", 1), ("square_rest", 2)):
+            intrinsics.append(f"    {real} {writer.intrinsic(name)}({', '.join([real] * count)}) noexcept")
+        intrinsics.append(f"    {real} {writer.intrinsic('select')}(bint, {real}, {real}) noexcept")
+        functions = [f for r in catalog.records().values() for f in (r.formula, r.from_output) if f is not None]
+        parts.append(translate.translate(functions, writer))
+        for record in catalog.records().values():
+            for mode in record.modes:
+                for varying in (False, True) if record.parameters else (False,):
+                    name, text = kernel(record, mode, precision, varying, writer)
+                    parts.append(text)
+                    rows.append(f"    table['{record.name}', '{mode}', '{precision}', {varying}] = <intptr_t><kernel_{precision}>{name}")
+    table = ["def kernels():", '    """Addresses of all kernels, by (activation, mode, dtype, varying)."""', "    table = {}", *rows, "    return table"]
+    return HEADER.format(intrinsics="\n".join(intrinsics)) + "\n".join(parts) + "\n" + "\n".join(table) + "\n"

@@ -1,0 +1,115 @@
+"""Build: write the stubs and the kernels' Cython source from the formulas, and compile it once for each instruction-set level.
+
+Everything compiled is optional. Where there is no compiler the package installs without, says so, and works over Numba or NumPy.
+With FASTACT_BUILD_EXTENSION=0 in the environment nothing is compiled.
+"""
+
+import os
+import pathlib
+import platform
+import sys
+import types
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+HERE = pathlib.Path(__file__).parent
+CY = pathlib.Path("fastact", "_cy")
+
+# Never fast-math: NaN handling would go. No contraction: every level with FMA gives the same bits.
+# Without errno and traps gcc may turn selects into blends.
+GCC = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+# Kernels: every formula is inlined, however long, since a call in the loop would stop SIMD. And blends that share a comparison
+# must not be taken apart into branches first: they would come back as twice the masks.
+GCC_KERNELS = ["-DCYTHON_INLINE=inline __attribute__((always_inline))", "-fno-thread-jumps"]
+MSVC = ["/O2", "/fp:precise"]
+
+
+def levels(msvc):
+    """The instruction-set levels to compile for, with their flags."""
+    machine = platform.machine().lower()
+    if machine in ("x86_64", "amd64"):
+        if msvc:
+            return {"v2": [], "v3": ["/arch:AVX2"], "v4": ["/arch:AVX512"]}
+        flags = {level: [f"-march=x86-64-{level}"] for level in ("v2", "v3", "v4")}
+        flags["v4"].append("-mprefer-vector-width=512")  # the default of 256 bits leaves half the lanes idle
+        return flags
+    return {"base": []}
+
+
+class BuildOptional(build_ext):
+    """Compile what can be compiled, and say what could not."""
+
+    failed = ()
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+
+    def build_extensions(self):
+        self.failed = []
+        msvc = self.compiler.compiler_type == "msvc"
+        for extension in self.extensions:
+            level = extension.name.rpartition("_")[2]
+            extension.extra_compile_args = list(MSVC if msvc else GCC) + levels(msvc).get(level, [])
+            if level in levels(msvc) and not msvc:
+                extension.extra_compile_args += GCC_KERNELS
+            if extension.language == "c++":
+                extension.extra_compile_args.append("/std:c++17" if msvc else "-std=c++17")
+        super().build_extensions()
+        self.extensions = [e for e in self.extensions if e not in self.failed]
+
+    def build_extension(self, extension):
+        try:
+            super().build_extension(extension)
+        except Exception as error:  # every compiler fails in its own way
+            self.failed.append(extension)
+            print(f"fastact: {extension.name} was not compiled ({error}); the package works without it", file=sys.stderr)
+
+
+def write(path, text):
+    """Write a generated file, unless it is as it should be: then nothing is compiled anew."""
+    if not (HERE / path).exists() or (HERE / path).read_text(encoding="utf-8") != text:
+        (HERE / path).write_text(text, encoding="utf-8")
+
+
+def extensions():
+    """The extension modules, their generated source written; none where Cython or NumPy's headers are missing."""
+    package = types.ModuleType("fastact")  # the generators, without importing what is not built yet
+    package.__path__ = [str(HERE / "fastact")]
+    sys.modules["fastact"] = package
+    try:
+        import numpy
+
+        from fastact import stubs
+
+        write(pathlib.Path("fastact", "__init__.pyi"), stubs.stub())
+        if os.environ.get("FASTACT_BUILD_EXTENSION") == "0":
+            raise ImportError("FASTACT_BUILD_EXTENSION=0 is set")
+        from Cython.Build import cythonize
+    except ImportError as error:
+        print(f"fastact: nothing is compiled ({error}); the package works without", file=sys.stderr)
+        return []
+    from fastact._cy import generate
+
+    text = generate.generate()
+    found = []
+    for level in levels(sys.platform == "win32"):
+        path = CY / f"kernels_{level}.pyx"
+        write(path, text)
+        found.append(Extension(f"fastact._cy.kernels_{level}", [str(path)], depends=[str(CY / "primitives.h")]))
+    found.append(
+        Extension(
+            "fastact._cy.frontend",
+            [str(CY / name) for name in ("frontend.pyx", "executor.cpp", "pool.cpp")],
+            include_dirs=[numpy.get_include()],
+            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+            depends=[str(CY / name) for name in ("executor.hpp", "pool.hpp")],
+            language="c++",
+        )
+    )
+    return cythonize(found, nthreads=0, quiet=True, include_path=[str(HERE / CY)])
+
+
+if __name__ == "__main__":
+    setup(ext_modules=extensions(), cmdclass={"build_ext": BuildOptional})
