@@ -9,8 +9,21 @@ A new activation needs its function here and nothing anywhere else.
 
 from .coefficients import LOG1P
 from .language import activation, copysign, fma, from_output, maximum, minimum, polynomial, select
-from .primitives import EXP_REACH, GAUSS_REACH, INFINITY, LARGEST, PHI0, PHI0_LOW
-from .primitives import exp, exp_expm1_parts, exp_parts, gauss_parts, mills, power, scale
+from .primitives import (
+    EXP_REACH,
+    GAUSS_REACH,
+    INFINITY,
+    LARGEST,
+    PHI0,
+    PHI0_LOW,
+    exp,
+    exp_expm1_parts,
+    exp_parts,
+    gauss_parts,
+    mills,
+    power,
+    scale,
+)
 
 
 @activation(

@@ -7,8 +7,6 @@ formulas. There is no branch and no loop, so a compiler can turn a loop over it 
 Run as it stands, a formula computes in float64 on NumPy arrays; `translate.py` reads it and writes it for the backends.
 """
 
-import types
-
 import numpy as np
 
 PRECISIONS = ("float32", "float64")
@@ -155,9 +153,3 @@ def estrin(x, terms, fma):
 
 def _product(a, b):
     return f"({a} * {b})" if isinstance(a, str) else a * b
-
-
-def __getattr__(name):
-    from . import translate
-
-    return getattr(translate, name)

@@ -1,0 +1,599 @@
+"""The callables that users hold: the front end.
+
+A `Function` is one mode of one activation. With the extension it is a compiled `Runner`, whose fast path serves plain arrays, and this
+file serves all the rest; without, this file serves everything.
+"""
+
+import contextlib
+import functools
+import math
+import numbers
+
+import numpy as np
+
+from . import catalog, describe, dispatch, executor
+from .backends import cython, numba
+from .backends import numpy as numpy_backend
+
+_UFUNC_OPTIONS = ("where", "casting", "order", "dtype", "subok", "signature")
+_FLOATS = {np.dtype(name): name for name in catalog.DTYPES}
+
+
+_READABLE, _WRITABLE = 0x101, 0x501  # C-contiguous and aligned; writeable too, as array.flags.num has it
+
+
+class _PythonRunner:
+    """The pure-Python twin of `_cy.frontend.Runner`: a quick route for plain arrays of one shape and dtype, parameters at their defaults."""
+
+    def setup(self, inputs, outputs, names, positional, accepted, defaults, nonnegative, general):
+        self._call, self._defaults = general, tuple(defaults)
+        self._counts = inputs, outputs
+
+    def __call__(self, *args, out=None, **options):
+        if not options and len(args) == self._counts[0]:
+            result = self._quick(args[-1], args[0], out)
+            if result is not None:
+                return result
+        return self._call(*args, **options) if out is None else self._call(*args, out=out, **options)
+
+    def _quick(self, x, first, out):
+        if type(x) is not np.ndarray or x.dtype not in _FLOATS or dispatch._override.get() or x.flags.num & _READABLE != _READABLE or not x.ndim:
+            return None
+        shape, dtype, (inputs, outputs) = x.shape, x.dtype, self._counts
+        z = None
+        if inputs == 2:
+            z = first
+            if type(z) is not np.ndarray or z.dtype != dtype or z.shape != shape or z.flags.num & _READABLE != _READABLE:
+                return None
+        if out is None:
+            y = np.empty(shape, dtype)
+            if outputs == 2:
+                z = np.empty(shape, dtype)
+        else:
+            outs = out if type(out) is tuple else (out,)
+            if len(outs) != outputs:
+                return None
+            for a in outs:
+                if type(a) is not np.ndarray or a.dtype != dtype or a.shape != shape or a.flags.num & _WRITABLE != _WRITABLE:
+                    return None
+            y = outs[0]
+            if outputs == 2:
+                z = outs[1]
+            if not executor.apart(x, y) or (z is not None and not (executor.apart(y, z) and executor.apart(x, z))) or (outputs == 2 and y is z):
+                return None
+        executor.run(self._kernels.get(dtype) or self._kernel(dtype), x, y, z, self._defaults)
+        return y if outputs == 1 else (y, z)
+
+
+Runner = _PythonRunner if cython.frontend is None else cython.frontend.Runner
+
+
+def _setup(runner, record, mode, general):
+    runner.setup(
+        inputs=len(catalog.INPUTS[mode]),
+        outputs=catalog.OUTPUTS[mode],
+        names=[p.name for p in record.parameters],
+        positional=len(record.given(mode)),
+        accepted=len(record.accepted(mode)),
+        defaults=[p.default for p in record.parameters],
+        nonnegative=[mode == "backward_from_output" and p.name in record.nonnegative for p in record.parameters],
+        general=general,
+    )
+
+
+def _install(runner, record, mode, precision, backend):
+    """Put the kernels of a backend into a compiled runner."""
+    index = catalog.DTYPES.index(precision)
+    cost = dispatch.measured(record, mode, precision, backend) or dispatch.UNMEASURED_NS
+    address = {
+        "cython": lambda varying: cython.kernel(record, mode, precision, varying),
+        "numba": lambda varying: numba.kernel(record, mode, precision, varying).address,
+    }[backend]
+    runner.set_kernel(index, address(False), address(True) if record.parameters else 0, cost)
+
+
+# --- Ufuncs by backend ---------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def ufunc_of(record, mode, backend, full=False):
+    """The NumPy ufunc of one mode over one backend; `full`: with the conventions as operands."""
+    name, doc = record.ufunc_name(mode), describe.one_line(record, mode)
+    if backend != "numpy" and cython.frontend is not None:
+        runner = Runner()
+        _setup(runner, record, mode, None)
+        for precision in catalog.DTYPES:
+            _install(runner, record, mode, precision, backend)
+        made = runner.make_ufunc(name, doc, full)
+    else:  # not by numba.vectorize: in place and backwards in memory, its loops free memory twice (Numba 0.68.1)
+        made = executor.make_ufunc(
+            name, doc, len(catalog.INPUTS[mode]), catalog.OUTPUTS[mode], len(record.parameters if full else record.given(mode)),
+            [] if full else [p.default for p in record.parameters if p.convention],
+            {precision: functools.partial(block_kernel, record, mode, precision, backend) for precision in catalog.DTYPES},
+        )  # fmt: skip
+    return made
+
+
+@functools.cache
+def block_kernel(record, mode, precision, backend):
+    """A kernel for the pure-Python executor."""
+    if backend == "numpy":
+        return numpy_backend.kernel(record, mode, precision)
+    return executor.compiled(
+        *[lambda varying=v: numba.kernel(record, mode, precision, varying).address for v in (False, True)], catalog.OUTPUTS[mode]
+    )
+
+
+# --- The callables -------------------------------------------------------------------------------------------------------
+
+
+class Function(Runner):
+    """One mode of one activation, as a callable: what ``fastact.gelu`` and ``fastact.gelu.grad`` are."""
+
+    def __init__(self, record, mode):
+        self.record, self.mode = record, mode
+        self.__name__ = record.name if mode == "value" else mode
+        self.__qualname__ = record.name if mode == "value" else f"{record.name}.{mode}"
+        self.__module__ = __package__
+        self._accepted = {p.name: p.default for p in record.accepted(mode)}
+        self._inputs = catalog.INPUTS[mode]
+        self._positional = self._inputs + tuple(p.name for p in record.given(mode))
+        self._conventions = {p.name: p.default for p in record.accepted(mode) if p.convention}
+        self._own = {}
+        self._runners = {mode: self}
+        _setup(self, record, mode, self._general)
+        if mode == "backward" and record.from_output is not None and cython.frontend is not None:
+            runner = self._runners["backward_from_output"] = Runner()
+            _setup(runner, record, "backward_from_output", None)
+            self.set_by_output(runner)
+        self._refresh()
+        dispatch.on_change(self._refresh)
+
+    # What dispatch decides
+
+    def _refresh(self):
+        """Take over the kernels that dispatch chooses now; what it would have to compile waits for the first call."""
+        if cython.frontend is None:
+            self._kernels = {}
+            return
+        for mode, runner in self._runners.items():
+            for index, precision in enumerate(catalog.DTYPES):
+                choice = dispatch.choose(self.record, mode, precision, dispatch.get_global_backend())
+                if choice.backend != "numpy" and dispatch.ready(self.record, mode, precision, choice.backend):
+                    _install(runner, self.record, mode, precision, choice.backend)
+                    continue
+                if dispatch.ready(self.record, mode, precision, "cython"):
+                    _install(runner, self.record, mode, precision, "cython")  # for the public ufunc, which no setting changes
+                runner.set_fast(index, False)
+
+    def _kernel(self, dtype):
+        # For the quick route of `_PythonRunner`.
+        precision = _FLOATS[dtype]
+        backend = dispatch.choose(self.record, self.mode, precision).backend
+        self._kernels[dtype] = block_kernel(self.record, self.mode, precision, backend)
+        return self._kernels[dtype]
+
+    def _ufunc(self, mode, full=False):
+        """The ufunc that serves a call here and now."""
+        setting = dispatch.get_backend()
+        choice = dispatch.choose(self.record, mode, "float32", setting).backend
+        if choice == "numba" and not dispatch.ready(self.record, mode, "float32", "numba"):
+            warm(self.record, mode, catalog.DTYPES)
+            self._refresh()
+        if setting == "auto" and cython.frontend is not None and choice != "numpy":
+            return self._own_ufunc(mode, full)
+        return ufunc_of(self.record, mode, choice, full)
+
+    def _own_ufunc(self, mode, full):
+        # Over this object's own kernels, so that it follows every decision of dispatch.
+        made = self._own.get((mode, full))
+        if made is None:
+            made = self._runners[mode].make_ufunc(self.record.ufunc_name(mode), describe.one_line(self.record, mode), full)
+            made = self._own.setdefault((mode, full), _belongs(made))
+        return made
+
+    @property
+    def ufunc(self):
+        """The NumPy ufunc under this callable: its operands are the inputs, then the parameters."""
+        return self._public_ufunc(self.mode)
+
+    @property
+    def vectorized(self):
+        """The function of ``numba.vectorize``, to be called inside ``numba.njit`` code on scalars or arrays; needs Numba."""
+        if catalog.OUTPUTS[self.mode] > 1:
+            raise AttributeError(f"{self.__qualname__} has no vectorized: numba.vectorize makes functions of one output; use the other modes")
+        if not numba.available():
+            raise AttributeError(f"{self.__qualname__}.vectorized needs Numba, which is not installed")
+        return numba.vectorized(self.record, self.mode)
+
+    def _public_ufunc(self, mode):
+        backend = dispatch.choose(self.record, mode, "float32", "auto").backend
+        if cython.frontend is not None and backend != "numpy":
+            return self._own_ufunc(mode, False)
+        return _belongs(ufunc_of(self.record, mode, backend))
+
+    # The general path
+
+    def _general(self, *args, **kwargs):
+        mode, inputs, full, out, options = self._bind(args, kwargs)
+        try:
+            if cython.frontend is None and not options:
+                result = self._plain(mode, inputs, out)
+                if result is not None:
+                    return result
+            ufunc = self._ufunc(mode, full)
+            if self.record.parameters:
+                count = len(catalog.INPUTS[mode])
+                inputs = [_real(value) for value in inputs[:count]] + inputs[count:]
+            if not full and len(self.record.parameters) > len(self.record.given(mode)):
+                inputs = inputs[: ufunc.nin]
+            # A loop by numba.vectorize leaves flags behind; all the others clean up after themselves.
+            with np.errstate(all="ignore") if cython.frontend is None else contextlib.nullcontext():
+                return ufunc(*inputs, **options) if out is None else ufunc(*inputs, out=out, **options)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise self._explained(error, mode, inputs, out, options) from None
+
+    def _bind(self, args, kwargs):
+        """Sort the arguments: the mode, the ufunc's operands, whether conventions differ from their defaults, out, and options."""
+        if len(args) > len(self._positional):
+            raise TypeError(
+                f"{self.__qualname__}: {len(args)} positional arguments were given, but there are only {', '.join(self._positional)}; "
+                "give out= and the like by name"
+            )
+        values = dict(zip(self._positional, args, strict=False))
+        options, out = {}, None
+        for name, value in kwargs.items():
+            if name == "out":
+                out = value
+            elif name in self._inputs or name in self._accepted or (name == "output" and self.mode == "backward"):
+                if name in values:
+                    raise TypeError(f"{self.__qualname__}: {name} was given twice, by position and by name")
+                values[name] = value
+            elif name in _UFUNC_OPTIONS:
+                options[name] = value
+            else:
+                known = [*self._inputs, *(["output"] if self.mode == "backward" else []), *self._accepted, "out", *_UFUNC_OPTIONS]
+                raise TypeError(f"{self.__qualname__}: there is no argument {name!r}; there are {', '.join(known)}")
+        mode = self.mode
+        if self.mode == "backward":  # None is their default: not given
+            values = {name: value for name, value in values.items() if value is not None or name not in ("x", "output")}
+        if "output" in values:
+            mode = "backward_from_output"
+            if "x" in values:
+                raise TypeError(f"{self.__qualname__}: both x and output were given; give one of them")
+            if self.record.from_output is None:
+                raise TypeError(
+                    f"{self.__qualname__}: output was given, but the derivative of {self.record.name} can't be had from its output; give x"
+                )
+        for name in catalog.INPUTS[mode]:
+            if name not in values:
+                also = " (or output)" if mode == "backward" and name == "x" and self.record.from_output is not None else ""
+                raise TypeError(f"{self.__qualname__}: {name}{also} is missing")
+        parameters = [_parameter(self, name, values.get(name, default)) for name, default in self._accepted.items()]
+        if mode == "backward_from_output":
+            for name, value in zip(self._accepted, parameters, strict=True):
+                if name in self.record.nonnegative and not np.all(np.asarray(value) >= 0):
+                    raise ValueError(
+                        f"{self.__qualname__}: {name} is {value!r}, but the derivative can be had from the output only while it is not "
+                        "negative; give x in place of output"
+                    )
+        full = any(name in values and not _equal(values[name], default) for name, default in self._conventions.items())
+        return mode, [values[name] for name in catalog.INPUTS[mode]] + parameters, full, out, options
+
+    def _plain(self, mode, inputs, out):
+        """Serve plain arrays without the ufunc: its calls back into Python cost some microseconds each. None: not plain."""
+        count = len(catalog.INPUTS[mode])
+        arrays = list(inputs[:count])
+        outs = [] if out is None else list(out) if isinstance(out, tuple) else [out]
+        if out is not None and len(outs) != catalog.OUTPUTS[mode]:
+            return None
+        first = arrays[0]
+        for a in (*arrays, *outs):
+            if type(a) is not np.ndarray or a.dtype not in _FLOATS or a.dtype != first.dtype or a.shape != first.shape or a.ndim == 0 or not a.flags.c_contiguous:
+                return None
+        if not all(type(p) is float for p in inputs[count:]) or not all(a.flags.writeable for a in outs):
+            return None
+        parts = [*arrays, *outs]
+        for i, a in enumerate(outs, len(arrays)):
+            if any(np.may_share_memory(a, b) for j, b in enumerate(parts) if i != j):
+                return None
+        precision = _FLOATS[first.dtype]
+        backend = dispatch.choose(self.record, mode, precision).backend
+        results = outs or [np.empty(first.shape, first.dtype) for _ in range(catalog.OUTPUTS[mode])]
+        flat = [np.ascontiguousarray(a, first.dtype.newbyteorder("=")).reshape(-1) for a in arrays]
+        z = flat[0] if count == 2 else results[1].reshape(-1) if len(results) == 2 else None
+        full = [*inputs[count:], *[p.default for p in self.record.parameters[len(inputs) - count :]]]
+        executor.run(block_kernel(self.record, mode, precision, backend), flat[-1], results[0].reshape(-1), z, full)
+        return tuple(results) if len(results) == 2 else results[0]
+
+    # Errors that name the argument, what was given, and what would do
+
+    def _explained(self, error, mode, inputs, out, options):
+        names = [*catalog.INPUTS[mode], *self._accepted]
+        arrays = {}
+        for name, value in zip(names, inputs, strict=False):
+            try:
+                arrays[name] = value if hasattr(value, "dtype") and hasattr(value, "shape") else np.asarray(value)
+            except ValueError:
+                return ValueError(f"{self.__qualname__}: {name} is ragged; give rows of equal length")
+            dtype = arrays[name].dtype
+            if dtype.kind == "c":
+                return TypeError(f"{self.__qualname__}: {name} is complex ({dtype}); activations take real numbers, such as {name}.real")
+            if dtype.kind not in "biuf" or dtype.itemsize > 8:
+                return TypeError(
+                    f"{self.__qualname__}: {name} has dtype {dtype}; give real numbers, such as np.asarray({name}, dtype=np.float64)"
+                )
+        try:
+            shape = np.broadcast_shapes(*[a.shape for a in arrays.values()])
+        except ValueError:
+            shapes = ", ".join(f"{name} {a.shape}" for name, a in arrays.items() if a.shape)
+            return ValueError(f"{self.__qualname__}: the shapes do not broadcast together: {shapes}")
+        outputs = catalog.OUTPUTS[mode]
+        if out is not None:
+            outs = out if isinstance(out, tuple) else (out,)
+            if len(outs) != outputs:
+                wanted = "a tuple (y, dy) of two arrays" if outputs == 2 else "one array"
+                return TypeError(f"{self.__qualname__}: out: expected {wanted}, not {type(out).__name__} of {len(outs)}")
+            for a in outs:
+                if a is None:
+                    continue
+                if not isinstance(a, np.ndarray):
+                    return TypeError(f"{self.__qualname__}: out: expected an array, not {type(a).__name__}")
+                if not a.flags.writeable:
+                    return ValueError(f"{self.__qualname__}: out is read-only; give an array that can be written to")
+                try:
+                    fits = np.broadcast_shapes(shape, a.shape) == a.shape
+                except ValueError:
+                    fits = False
+                if not fits:
+                    return ValueError(f"{self.__qualname__}: out has shape {a.shape}, but the result has shape {shape}; give an array of that shape")
+                if a.dtype.kind != "f":
+                    return TypeError(
+                        f"{self.__qualname__}: out has dtype {a.dtype}, which does not hold the result; give float32 or float64 "
+                        "(or casting='unsafe')"
+                    )
+        return type(error)(f"{self.__qualname__}: {error}") if type(error) in (TypeError, ValueError) else error
+
+    # What a person and the standard library look at
+
+    @property
+    def __doc__(self):
+        return describe.docstring(self.record, self.mode)
+
+    @property
+    def __signature__(self):
+        return signature(self.record, self.mode)
+
+    def __get__(self, instance, owner=None):
+        # As a class attribute it stays what it is, like a ufunc; and help() takes it for the function that it is.
+        return self
+
+    def __repr__(self):
+        return f"<activation {self.__qualname__}{self.__signature__}>"
+
+    def __reduce__(self):
+        return (_restore, (self.record.name, self.mode))
+
+    def __copy__(self):
+        return self
+
+    def __deepcopy__(self, memory):
+        return self
+
+
+class Activation(Function):
+    # An activation: called, its value; its attributes grad, value_and_grad and backward are the other modes, and ufunc, grad_ufunc,
+    # value_and_grad_ufunc and backward_ufunc the NumPy ufuncs underneath. (No docstring: an instance has its own, by Function.)
+
+    __doc__ = Function.__dict__["__doc__"]  # a class without a docstring has None, which would hide it
+
+    def __init__(self, record):
+        super().__init__(record, "value")
+        self.grad = Function(record, "grad")
+        self.value_and_grad = Function(record, "value_and_grad")
+        self.backward = Function(record, "backward")
+
+    @property
+    def name(self):
+        """The canonical name."""
+        return self.record.name
+
+    def mode_ufunc(self, mode):
+        """The NumPy ufunc of a mode by its name."""
+        holder = self if mode == "value" else self.backward if mode == "backward_from_output" else getattr(self, mode)
+        return holder._public_ufunc(mode)
+
+    @property
+    def grad_ufunc(self):
+        """The NumPy ufunc of the derivative."""
+        return self.grad.ufunc
+
+    @property
+    def value_and_grad_ufunc(self):
+        """The NumPy ufunc of value and derivative."""
+        return self.value_and_grad.ufunc
+
+    @property
+    def backward_ufunc(self):
+        """The NumPy ufunc of a gradient times the derivative."""
+        return self.backward.ufunc
+
+
+def _real(value):
+    """Integers and bools as the floats of a ufunc's choice; beside a Python float, a parameter, NumPy would choose float64 always."""
+    if isinstance(value, (bool, list, tuple)):
+        value = np.asarray(value)
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biu":
+        return value.astype(np.result_type(value.dtype, np.float32))
+    return value
+
+
+def _parameter(function, name, value):
+    """A parameter as the ufunc wants it. Scalars become Python's own, which do not change the result's dtype."""
+    if type(value) is float:
+        return value
+    if isinstance(value, (numbers.Real, np.bool_)) or (isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "biuf"):
+        try:
+            return float(value)
+        except OverflowError:
+            return math.copysign(math.inf, value)
+    if value is None or isinstance(value, (str, bytes, complex)):
+        raise TypeError(f"{function.__qualname__}: {name}: expected a real number or an array of them, not {value!r}")
+    if np.asarray(value).dtype.kind not in "biuf":
+        raise TypeError(f"{function.__qualname__}: {name}: expected a real number or an array of them, not dtype {np.asarray(value).dtype}")
+    return value
+
+
+def _equal(value, default):
+    return isinstance(value, numbers.Real) and value == default
+
+
+def _belongs(ufunc):
+    # Where pickle finds it; ufuncs have no such attribute before NumPy 2.2, and pickle then searches all modules.
+    with contextlib.suppress(AttributeError):
+        ufunc.__module__ = f"{__package__}.ufuncs"
+    return ufunc
+
+
+def _restore(name, mode):
+    activation = get(name)
+    return activation if mode == "value" else getattr(activation, mode)
+
+
+def signature(record, mode):
+    """The signature of a mode's callable."""
+    import inspect
+
+    kinds = inspect.Parameter
+    parameters = [kinds(name, kinds.POSITIONAL_OR_KEYWORD) for name in catalog.INPUTS[mode]]
+    by_output = mode == "backward" and record.from_output is not None
+    if by_output:
+        parameters[1] = parameters[1].replace(default=None)
+    parameters += [kinds(p.name, kinds.POSITIONAL_OR_KEYWORD, default=p.default) for p in record.given(mode)]
+    if by_output:
+        parameters.append(kinds("output", kinds.KEYWORD_ONLY, default=None))
+    parameters += [kinds(p.name, kinds.KEYWORD_ONLY, default=p.default) for p in record.accepted(mode) if p.convention]
+    parameters.append(kinds("out", kinds.KEYWORD_ONLY, default=None))
+    parameters.append(kinds("ufunc_options", kinds.VAR_KEYWORD))
+    return inspect.Signature(parameters)
+
+
+@functools.cache
+def _made(record):
+    dispatch.prepare()
+    return Activation(record)
+
+
+def get(name):
+    """Return an activation by its name or an alias; case, hyphens and underscores do not matter.
+
+    Parameters
+    ----------
+    name : str
+
+    Raises
+    ------
+    LookupError
+        There is no such activation; the message lists close names.
+
+    Examples
+    --------
+    >>> import fastact
+    >>> fastact.get("SiLU") is fastact.get("swish") is fastact.silu
+    True
+    """
+    return _made(catalog.find(name))
+
+
+def names():
+    """Return the canonical names of all activations.
+
+    Examples
+    --------
+    >>> import fastact
+    >>> "gelu" in fastact.names()
+    True
+    """
+    return list(catalog.records())
+
+
+# --- Warming up and explaining -------------------------------------------------------------------------------------------
+
+
+def warm(record, mode, precisions):
+    """Compile Numba's kernels and let dispatch know."""
+    for precision in precisions:
+        if dispatch.ready(record, mode, precision, "numba"):
+            continue
+        numba.kernel(record, mode, precision)
+        if record.parameters:
+            numba.kernel(record, mode, precision, True)
+        dispatch.mark_warm(record, mode, precision)
+
+
+def warmup(name=None, dtype=None, mode=None, backend=None):
+    """Compile now what a hot loop will need, and cache it on disk.
+
+    With the extension there is nothing to wait for; Numba's kernels are then compiled where the tuning table has them as the faster ones,
+    and ``auto`` uses them from now on.
+
+    Parameters
+    ----------
+    name : str or list of str, optional
+        Activations; all if not given.
+    dtype : str or dtype, optional
+        ``"float32"`` or ``"float64"``; both if not given.
+    mode : str or list of str, optional
+        ``"value"``, ``"grad"``, ``"value_and_grad"``, ``"backward"``; all if not given.
+    backend : {"numba"}, optional
+        Compile for Numba whatever dispatch would choose.
+
+    Returns
+    -------
+    int
+        How many kernels are ready that were not before.
+
+    Examples
+    --------
+    >>> import fastact
+    >>> count = fastact.warmup("relu", dtype="float32", mode="value")
+    """
+    chosen = catalog.records().values() if name is None else [catalog.find(n) for n in ([name] if isinstance(name, str) else name)]
+    precisions = catalog.DTYPES if dtype is None else [_precision(dtype)]
+    wanted = None if mode is None else [mode] if isinstance(mode, str) else list(mode)
+    for m in wanted or ():
+        if m not in catalog.MODES:
+            raise ValueError(f"mode: there is no mode {m!r}; give one of {', '.join(catalog.MODES)}")
+    if backend not in (None, "numba"):
+        raise ValueError(f"backend: {backend!r} compiles nothing; give 'numba' or leave it out")
+    if not numba.available():
+        if backend == "numba":
+            raise RuntimeError("backend: 'numba' is not installed here")
+        return 0
+    count = 0
+    for record in chosen:
+        for m in record.modes if wanted is None else [m for m in wanted if m in record.modes]:
+            for precision in precisions:
+                if dispatch.ready(record, m, precision, "numba"):
+                    continue
+                if backend == "numba" or _numba_pays(record, m, precision):
+                    warm(record, m, [precision])
+                    count += 1
+    dispatch.changed()
+    return count
+
+
+def _numba_pays(record, mode, precision):
+    setting = dispatch.get_backend()
+    if setting != "auto":
+        return setting == "numba"
+    if not dispatch.ready(record, mode, precision, "cython"):
+        return True
+    return dispatch.numba_pays(record, mode, precision)
+
+
+def _precision(dtype):
+    name = np.dtype(dtype).name
+    if name not in catalog.DTYPES:
+        raise ValueError(f"dtype: there are no kernels for {name}; give one of {', '.join(catalog.DTYPES)}")
+    return name

@@ -1,0 +1,52 @@
+"""Kernels compiled ahead of time: the module of the highest instruction-set level that this processor supports is loaded."""
+
+import functools
+import importlib
+
+from .. import settings
+
+name = "cython"
+
+try:
+    from .._cy import frontend
+except ImportError as error:  # not compiled, or for another Python or NumPy
+    frontend, missing = None, str(error)
+else:
+    missing = ""
+
+
+def available():
+    """Whether the extension is there."""
+    return frontend is not None and _table() is not None
+
+
+def levels():
+    """The levels this processor supports, best first; FASTACT_LEVEL may cap them."""
+    best = frontend.cpu_level()
+    cap = settings.variable("FASTACT_LEVEL")
+    if cap is not None:
+        if cap not in ("v2", "v3", "v4"):
+            raise ValueError(f"FASTACT_LEVEL: {cap!r} is not a level; give v2, v3 or v4")
+        best = min(best, int(cap[1]))
+    return [f"v{n}" for n in range(best, 1, -1)] or ["base"]
+
+
+@functools.cache
+def _table():
+    for level in levels():
+        try:
+            module = importlib.import_module(f".._cy.kernels_{level}", __package__)
+        except ImportError:
+            continue
+        return level, module.kernels()
+    return None
+
+
+def level():
+    """The instruction-set level of the loaded kernels, or None."""
+    return _table()[0] if available() else None
+
+
+def kernel(record, mode, precision, varying=False):
+    """The address of a kernel, or 0 where there is none (a user's own activation)."""
+    return _table()[1].get((record.name, mode, precision, varying), 0)

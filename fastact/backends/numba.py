@@ -1,0 +1,68 @@
+"""Kernels and ufuncs compiled just in time by Numba, from the formulas as written for Numba, cached on disk.
+
+Each kernel is a source file of its own in the cache folder, named by a hash of its text: Numba keeps its compiled code beside it, and a
+changed formula is another file, so nothing stale is ever loaded.
+"""
+
+import functools
+import os
+import sys
+import types
+
+from .. import settings
+
+name = "numba"
+
+@functools.cache
+def available():
+    """Whether Numba is installed (it is not imported for the answer)."""
+    import importlib.util
+
+    return importlib.util.find_spec("numba") is not None
+
+
+def _module(stem, text):
+    """The generated module with this text, from the cache folder where that can be written."""
+    import hashlib  # not at the top: `import fastact` would pay for it
+
+    digest = hashlib.sha256((text + _fingerprint()).encode()).hexdigest()[:16]
+    path = settings.cache_folder() / "numba" / f"{stem}_{digest}.py"
+    module = types.ModuleType(f"fastact_generated_{path.stem}")
+    sys.modules[module.__name__] = module  # where Numba's cache looks for it
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            settings.write_atomically(path, text)
+        module.cached = True
+    except OSError:
+        module.cached = False  # a read-only home: compile anew in each process
+    module.__file__ = str(path)
+    exec(compile(text, str(path), "exec"), module.__dict__)
+    return module
+
+
+@functools.cache
+def _fingerprint():
+    with open(os.path.join(os.path.dirname(__file__), "numba_intrinsics.py"), encoding="utf-8") as file:
+        return file.read()
+
+
+@functools.cache
+def kernel(record, mode, precision, varying=False):
+    """Compile (or load from the cache) one kernel; returns Numba's cfunc, whose ``address`` is the kernel's."""
+    from . import numba_source
+
+    stem = f"{record.name}_{mode}_{precision}" + ("_varying" if varying else "")
+    return _module(stem, numba_source.kernel(record, mode, precision, varying)).kernel
+
+
+@functools.cache
+def vectorized(record, mode):
+    """The function of ``numba.vectorize`` for one mode: for use inside compiled code.
+
+    It has one output, so there is none for `value_and_grad`. The front end has ufuncs of its own: Numba's (0.68) takes its SIMD loop when
+    the inputs have unit strides and does not look at the output's, so a strided ``out`` is written beyond its end.
+    """
+    from . import numba_source
+
+    return getattr(_module(f"{record.name}_{mode}_ufunc", numba_source.vectorized(record, mode)), record.ufunc_name(mode))

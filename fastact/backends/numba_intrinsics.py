@@ -1,0 +1,71 @@
+"""The intrinsics of the formula language for Numba: one or a few LLVM instructions each, for float32 and float64."""
+
+import llvmlite.binding
+import llvmlite.ir as ir
+from numba import types
+from numba.extending import intrinsic
+
+from ..language import POWER_BIAS, SPLITTER
+
+_HAS_FMA = llvmlite.binding.get_host_cpu_features().get("fma", False) or "x86" not in llvmlite.binding.get_process_triple()
+
+
+def _define(name, count, build, first=()):
+    """An intrinsic of `count` real arguments of one type, after those in `first`; `build` writes its instructions."""
+
+    def typed(typing, *arguments):
+        real = arguments[-1]
+        if real not in (types.float32, types.float64) or len(arguments) != len(first) + count:
+            return None
+        signature = real(*first, *[real] * count)
+        return signature, lambda context, builder, signature, values: build(builder, *values)
+
+    names = ", ".join("abcd"[: len(first) + count])
+    scope = {"typed": typed}
+    exec(f"def {name}(typing, {names}):\n    return typed(typing, {names})", scope)  # Numba wants the arguments by name
+    function = intrinsic(scope[name])
+    for precision in ("float32", "float64"):
+        globals()[f"{name}_{precision}"] = function
+        __all__.append(f"{name}_{precision}")
+
+
+def _biased_power(builder, shifted):
+    # As in primitives.h.
+    double = shifted.type == ir.DoubleType()
+    integer = ir.IntType(64 if double else 32)
+    mantissa, exponent = (52, 1023 + POWER_BIAS.float64) if double else (23, 127 + POWER_BIAS.float32)
+    bits = builder.shl(builder.bitcast(shifted, integer), ir.Constant(integer, mantissa))
+    return builder.bitcast(builder.add(bits, ir.Constant(integer, int(exponent) << mantissa)), shifted.type)
+
+
+def _square_rest(builder, a, square):
+    if _HAS_FMA:
+        return builder.fma(a, a, builder.fneg(square))
+    two, splitter = ir.Constant(a.type, 2.0), ir.Constant(a.type, getattr(SPLITTER, "float64" if a.type == ir.DoubleType() else "float32"))
+    split = builder.fmul(a, splitter)
+    high = builder.fsub(split, builder.fsub(split, a))
+    low = builder.fsub(a, high)
+    rest = builder.fadd(builder.fsub(builder.fmul(high, high), square), builder.fmul(builder.fmul(two, high), low))
+    return builder.fadd(rest, builder.fmul(low, low))
+
+
+def _call(name):
+    def build(builder, *values):
+        function = builder.module.declare_intrinsic(
+            f"llvm.{name}", [values[0].type], ir.FunctionType(values[0].type, [v.type for v in values])
+        )
+        return builder.call(function, values)
+
+    return build
+
+
+__all__ = []
+_define("abs", 1, _call("fabs"))
+_define("sqrt", 1, _call("sqrt"))
+_define("copysign", 2, _call("copysign"))
+_define("fma", 3, lambda b, x, y, z: b.fma(x, y, z) if _HAS_FMA else b.fadd(b.fmul(x, y), z))
+_define("square_rest", 2, _square_rest)
+_define("minimum", 2, lambda b, x, limit: b.select(b.fcmp_ordered(">", x, limit), limit, x))
+_define("maximum", 2, lambda b, x, limit: b.select(b.fcmp_ordered("<", x, limit), limit, x))
+_define("select", 2, lambda b, condition, yes, no: b.select(condition, yes, no), first=(types.boolean,))
+_define("biased_power", 1, _biased_power)

@@ -1,0 +1,546 @@
+"""Formulas as straight-line NumPy code: what `numpy.py` runs on blocks.
+
+A formula is read into a graph, which keeps what the mode wants and computes what is common once; each node becomes a ufunc call into a
+buffer. The arithmetic has the data's precision, with two roundings for a ``fma`` (in float64 one in `mills`, which lives off it); NumPy's
+own exp, expm1 and tanh take the place of the primitives. Where a formula takes exp in parts, it counts every digit: there float32 is
+computed in float64, which has room for the whole exp, and float64 has two programs: one for blocks in which exp is a normal number, and
+one for all.
+"""
+
+import ast
+import math
+
+import numpy as np
+
+from .. import formulas, language, primitives, translate
+
+# --- The graph -----------------------------------------------------------------------------------------------------------
+
+
+class _Node:
+    """One operation. Its kind: ``const``, ``scalar`` (known per call), ``real`` or ``bool`` (blocks)."""
+
+    __slots__ = ("args", "graph", "kind", "op", "value")
+
+    def __init__(self, graph, op, args, kind, value=None):
+        self.graph, self.op, self.args, self.kind, self.value = graph, op, args, kind, value
+
+    def __mul__(self, other):
+        return self.graph.multiply(self, other)
+
+
+_BOOLEAN = {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "bitwise_and", "bitwise_or", "flip", "keep"}
+_OPERATORS = {ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.BitAnd: "bitwise_and", ast.BitOr: "bitwise_or"}
+_COMPARISONS = {
+    ast.Lt: "less", ast.LtE: "less_equal", ast.Gt: "greater", ast.GtE: "greater_equal", ast.Eq: "equal", ast.NotEq: "not_equal",
+}  # fmt: skip
+
+
+_NORMAL = -600.0  # exp of this, times a few digits, is a normal float64
+
+
+class _Graph:
+    """Formulas as a graph.
+
+    Parameters
+    ----------
+    precision : {"float32", "float64"}
+        Of the data and of the formula's constants.
+    exponential : {"whole", "factors", "parts"}
+        What becomes of exp in parts: one number, two factors, or what the language says.
+    wide : bool
+        Compute in float64.
+    """
+
+    def __init__(self, precision, exponential, wide=False):
+        self.precision, self.exponential, self.wide = precision, exponential, wide
+        self.type = np.float64 if wide else np.dtype(precision).type
+        self.integer = np.int64 if self.type is np.float64 else np.int32
+        self.exact = False
+        self.exponents = []  # what exp in parts was taken of
+        self.nodes = {}
+        self.nothing = _Node(self, "nothing", (), "const", self.type(0))  # a correction that is not needed: it vanishes from sums
+        self.one = _Node(self, "one", (), "const", self.type(1))  # the second factor of exp, where exp is whole
+        self.one_less = _Node(self, "one_less", (), "const", self.type(0))
+
+    # Reading
+
+    def call(self, function, arguments):
+        """The results of a function of the language."""
+        own = _OWN.get(function)
+        results = own and own(self, *arguments)
+        return results or self.inline(function, arguments)
+
+    def inline(self, function, arguments):
+        read = translate.source(function)
+        scope = dict(zip(read.arguments, arguments, strict=True))
+        for statement in read.body:
+            value, target = self.expression(read, statement.value, scope), statement.targets[0]
+            if isinstance(target, ast.Tuple):
+                scope.update(zip((n.id for n in target.elts), value, strict=True))
+            else:
+                scope[target.id] = value
+        return tuple(self.expression(read, value, scope) for value in read.results)
+
+    def expression(self, read, node, scope):
+        def value(child):
+            return self.expression(read, child, scope)
+
+        if isinstance(node, ast.Name):
+            return scope[node.id] if node.id in scope else self.const(read.resolve(node.id))
+        if isinstance(node, ast.Constant):
+            return self.const(node.value)
+        if isinstance(node, ast.UnaryOp):
+            return self.negative(value(node.operand)) if isinstance(node.op, ast.USub) else value(node.operand)
+        if isinstance(node, ast.BinOp):
+            return getattr(self, _OPERATORS[type(node.op)])(value(node.left), value(node.right))
+        if isinstance(node, ast.Compare):
+            return self.make(_COMPARISONS[type(node.ops[0])], value(node.left), value(node.comparators[0]))
+        called = node.func.id
+        if not read.is_intrinsic(called):
+            results = self.call(read.resolve(called), [value(a) for a in read.bind(node)])
+            return results[0] if len(results) == 1 else results
+        if called == "polynomial":
+            terms = [self.const(c) for c in read.resolve(node.args[1].id)[self.precision]]
+            return language.estrin(value(node.args[0]), terms, self.rounded_fma)
+        arguments = [value(a) for a in node.args]
+        return getattr(self, called)(*arguments) if hasattr(self, called) else self.call(language.INTRINSICS[called], arguments)[0]
+
+    # Operations, with what is known about them
+
+    def make(self, op, *args):
+        if all(a.kind == "const" for a in args):
+            with np.errstate(all="ignore"):
+                return self.const(_scalar(op)(*[a.value for a in args]))
+        found = self.nodes.get((op, *args))
+        if found is None:
+            kind = "scalar" if all(a.kind in ("const", "scalar") for a in args) else "bool" if op in _BOOLEAN else "real"
+            found = self.nodes[(op, *args)] = _Node(self, op, args, kind)
+        return found
+
+    def input(self, name, kind="real"):
+        node = self.nodes.setdefault(name, _Node(self, name, (), kind))
+        return self.make("widen", node) if self.wide and kind == "real" else node
+
+    def const(self, value):
+        value = np.bool_(value) if isinstance(value, (bool, np.bool_)) else self.type(getattr(value, self.precision, value))
+        return self.nodes.setdefault((type(value), value.tobytes()), _Node(self, "const", (), "const", value))
+
+    def negative(self, a):
+        if a.op == "negative":
+            return a.args[0]
+        return self.make("sign_on", a.args[0]) if a.op == "absolute" and a.args[0].kind == "real" else self.make("negative", a)
+
+    def add(self, a, b):
+        for one, other in ((a, b), (b, a)):
+            if one is self.nothing:
+                return other
+            if one.op == "negative":
+                return self.subtract(other, one.args[0])
+            if one.op == "q" and other is self.const(1):
+                return self.factor(*one.args)
+            if one.op == "multiply" and one.args[1].op == "q":
+                v, q = one.args
+                if other is v:
+                    return self.multiply(v, self.factor(*q.args))
+                if v is self.other_factor(*q.args) and other is self.subtract(v, self.const(1)) and len(q.args) == 1:
+                    return self.expm1(*q.args)
+                if other.op == "subtract" and other.args == (v, self.multiply(v, self.factor(*q.args))):
+                    return self.nothing  # what the rounding of the product lost: there is no such product here
+        return self.make("add", a, b)
+
+    def subtract(self, a, b):
+        if b.op == "negative":
+            return self.add(a, b.args[0])
+        if a is self.one and b is self.const(1):
+            return self.one_less
+        return a if b is self.nothing else self.make("subtract", a, b)
+
+    def multiply(self, a, b):
+        if self.nothing in (a, b):
+            return self.nothing
+        if a.kind == "const" or a.op == "q":
+            a, b = b, a
+        if b is self.one and a.op == "q":
+            return self.make("multiply", b, a)
+        if b in (self.one, self.const(1)):
+            return a
+        if a.op == "negative":
+            return self.multiply(a.args[0], self.const(-b.value)) if b.kind == "const" else self.negative(self.multiply(a.args[0], b))
+        if b.op == "negative":
+            return self.negative(self.multiply(a, b.args[0]))
+        return self.make("multiply", a, b)
+
+    def divide(self, a, b):
+        return self.make("divide", a, b)
+
+    def rounded_fma(self, a, b, c):
+        return self.add(self.multiply(a, b), c)
+
+    def exact_fma(self, a, b, c):
+        """Rounded nearly once: the product and what its rounding lost, by Dekker's and Veltkamp's sums."""
+        product = self.multiply(a, b)
+        (a_high, a_low), (b_high, b_low) = (self.halves(v) for v in (a, b))
+        rest = self.subtract(self.multiply(a_high, b_high), product)
+        for u, v in ((a_high, b_low), (a_low, b_high), (a_low, b_low)):
+            rest = self.add(rest, self.multiply(u, v))
+        total = self.add(product, c)
+        shift = self.subtract(total, product)
+        lost = self.add(self.subtract(product, self.subtract(total, shift)), self.subtract(c, shift))
+        return self.add(total, self.add(lost, rest))
+
+    def halves(self, a):
+        split = self.multiply(a, self.const(language.SPLITTER))
+        high = self.subtract(split, self.subtract(split, a))
+        return high, self.subtract(a, high)
+
+    def fma(self, a, b, c):
+        if self.exact:
+            return self.exact_fma(a, b, c)
+        if c.op == "negative" and c.args[0] is self.multiply(a, b):
+            return self.nothing  # what the rounding of the product lost is lost
+        return self.add(self.multiply(a, b), c)
+
+    def bitwise_and(self, a, b):
+        for one, other in ((a, b), (b, a)):
+            if one.kind == "const":
+                return other if one.value else one
+        return self.make("bitwise_and", a, b)
+
+    def bitwise_or(self, a, b):
+        for one, other in ((a, b), (b, a)):
+            if one.kind == "const":
+                return one if one.value else other
+        return self.make("bitwise_or", a, b)
+
+    def abs(self, a):
+        return self.make("absolute", a)
+
+    def sqrt(self, a):
+        return self.make("sqrt", a)
+
+    def copysign(self, a, b):
+        return self.make("copysign", a, b)
+
+    def minimum(self, a, limit):
+        # NumPy's own may return either zero.
+        return self.select(self.make("greater", a, limit), limit, a) if _is_zero(limit) else self.make("minimum", a, limit)
+
+    def maximum(self, a, limit):
+        return self.select(self.make("less", a, limit), limit, a) if _is_zero(limit) else self.make("maximum", a, limit)
+
+    def select(self, condition, yes, no):
+        """A blend of bits: np.where branches, and a branch that nobody can predict costs more than all of this."""
+        if condition.kind == "const":
+            return yes if condition.value else no
+        if condition.kind == "scalar" or yes is no:
+            return yes if yes is no else self.make("where", condition, yes, no)
+        zero = self.const(0.0)
+        if yes is zero:
+            return self.make("bits_and", no, self.make("mask", self.make("flip", condition)))
+        mask = self.make("mask", self.make("keep", condition))
+        if no is zero:
+            return self.make("bits_and", yes, mask)
+        return self.make("bits_xor", no, self.make("bits_and", self.make("bits_xor", yes, no), mask))
+
+    def biased_power(self, shifted):
+        n = self.subtract(shifted, self.const(language.ROUNDING_MAGIC))
+        return self.make("exp2", self.add(n, self.const(language.POWER_BIAS)))
+
+    # exp
+
+    def _unclamped(self, x):
+        # A limit from which on exp is 0 is none that exp needs.
+        def reaches(limit, factor=1.0):
+            return limit.kind == "const" and self.type(math.exp(-abs(factor * float(limit.value)))) == 0
+
+        if x.op == "maximum" and reaches(x.args[1]) and x.args[1].value < 0:
+            return x.args[0]
+        if x.op == "negative" and x.args[0].op == "minimum" and reaches(x.args[0].args[1]) and x.args[0].args[1].value > 0:
+            return self.negative(x.args[0].args[0])
+        if x.op == "multiply" and x.args[0].op == "minimum" and x.args[1].kind == "const" and x.args[1].value < 0:
+            limit = x.args[0].args[1]
+            if reaches(limit, float(x.args[1].value)) and limit.value > 0:
+                return self.multiply(x.args[0].args[0], x.args[1])
+        return x
+
+    def exp(self, x):
+        return self.make("exp", self._unclamped(x))
+
+    def expm1(self, x):
+        return self.make("expm1", self._unclamped(x))
+
+    def factor(self, x, low=None):
+        """One of two factors of exp(x + low), neither of them subnormal; the other is 1 as long as exp(x) is normal."""
+        if self.exponential == "factors":
+            return self.corrected(self.make("exp", self.make("maximum", x, self.const(_NORMAL))), low)
+        self.exponents.append(self.make("exp", self._unclamped(x)))
+        return self.corrected(self.exponents[-1], low)
+
+    def corrected(self, e, low):
+        return e if low is None else self.fma(e, low, e)  # low is no larger than a rounding error of x
+
+    def other_factor(self, x, low=None):
+        if self.exponential == "factors":
+            return self.make("exp", self.minimum(self.make("subtract", x, self.const(_NORMAL)), self.const(0)))
+        return self.one
+
+    def exp_parts(self, x, low=None):
+        """As `primitives.exp_parts`, of x + low; what q and n are is decided where they are used."""
+        if self.exponential == "parts":
+            return None
+        known = (x,) if low is None else (x, low)
+        return self.make("q", *known), self.make("n", *known)
+
+    def exp_expm1_parts(self, x):
+        return None if self.exponential == "parts" else (*self.exp_parts(x), self.expm1(x))
+
+    def gauss_parts(self, a):
+        half, square = self.const(-0.5), self.multiply(a, a)
+        low = None if self.wide else self.multiply(half, self.call(language.square_rest, [a, square])[0])
+        return self.exp_parts(self.multiply(half, square), low)
+
+    def mills(self, a):
+        self.exact = not self.wide  # its corrections are made of what roundings lose
+        results = self.inline(primitives.mills, [a])
+        self.exact = False
+        return (results[0], *[self.nothing] * (len(results) - 1)) if self.wide else results  # the rest are float32's roundings
+
+
+def _is_zero(node):
+    return node.kind == "const" and node.value == 0
+
+
+_BITWISE = {"bits_and": "bitwise_and", "bits_xor": "bitwise_xor", "sign_on": "bitwise_or"}
+_WIDE = ("exp", "expm1", "exp2")  # in float64 also for float32: NumPy's float32 ones are 2.5 ULP off
+
+
+def _scalar(op):
+    """An operation on scalars of one precision."""
+    function = getattr(np, _BITWISE.get(op, op))
+    if op in _BITWISE:
+        return lambda a, b: function(a.view(f"i{a.itemsize}"), b.view(f"i{b.itemsize}")).view(a.dtype)
+    return (lambda a: a.dtype.type(function(np.float64(a)))) if op in _WIDE else function
+
+
+# What NumPy has itself, in place of a function of the language: called with the graph and the arguments, it returns the results, or None.
+_OWN = {
+    primitives.exp: lambda g, x: (g.exp(x),),
+    primitives.exp_parts: _Graph.exp_parts,
+    primitives.exp_expm1_parts: _Graph.exp_expm1_parts,
+    primitives.gauss_parts: _Graph.gauss_parts,
+    primitives.mills: _Graph.mills,
+    primitives.power: lambda g, n: (g.other_factor(*n.args),) if n.op == "n" else None,
+    primitives.scale: lambda g, x, n: (g.multiply(x, g.other_factor(*n.args)),) if n.op == "n" else None,
+    formulas.tanh: lambda g, x: (g.make("tanh", x), g.inline(formulas.tanh, [x])[1]),
+}
+
+
+def _wanted(record, mode, precision, kinds, exponential, wide=False):
+    """The graph's roots, which are what a kernel of this mode writes, and all the nodes they need, operands first."""
+    graph = _Graph(precision, exponential, wide)
+    inputs = [
+        graph.const(np.dtype(precision).type(p.default)) if kind == "default" else graph.input(f"p{i}", kind)
+        for i, (p, kind) in enumerate(zip(record.parameters, kinds, strict=True))
+    ]
+    results = graph.call(record.function(mode), [graph.input("x"), *inputs])
+    if mode == "backward_from_output":
+        roots = [graph.multiply(graph.input("z"), results[0])]
+    elif mode == "backward":
+        roots = [graph.multiply(graph.input("z"), results[1])]
+    else:
+        roots = {"value": [results[0]], "grad": [results[1]], "value_and_grad": list(results)}[mode]
+    return graph, roots, _order(roots)
+
+
+def _order(roots):
+    """The nodes that the roots need, operands first."""
+    seen = {}
+
+    def visit(node):
+        if node not in seen:
+            for a in node.args:
+                visit(a)
+            seen[node] = None
+
+    for root in roots:
+        visit(root)
+    return list(seen)
+
+
+# --- The code ------------------------------------------------------------------------------------------------------------
+
+_VIEWS = {"r": "ri", "w": "w", "b": "bc"}  # buffers by kind, and the views of one: reals and their bits; wide; booleans and their bytes
+
+
+class _Code:
+    """Python code for a graph: about one ufunc a node, its buffer handed on as soon as nobody needs it."""
+
+    def __init__(self, graph, roots, order, tested=()):
+        self.graph = graph
+        self.scope = {"np": np, "copyto": np.copyto, "real": graph.type, "bits": graph.integer, "wide": np.float64}
+        self.start, self.lines = {}, []
+        self.free, self.count = {k: [] for k in _VIEWS}, dict.fromkeys(_VIEWS, 0)
+        self.place = {}
+        self.tested = tested
+        self.uses = {}
+        for a in [*(a for node in order for a in node.args), *roots]:
+            self.uses[a] = self.uses.get(a, 0) + 1
+        # An output may be an input: it is written where nothing is read from inputs any more.
+        first, last = roots[0], roots[-1]
+        direct = {
+            root: name for root, name in zip(roots, "yz", strict=False)
+            if root.kind == "real" and root.args and self.uses[root] == 1 and not graph.wide
+        }  # fmt: skip
+        if first is not last and any(not a.args and a.kind == "real" for a in (last, *last.args)):
+            direct.pop(first, None)
+        if first is not last and not first.args:
+            direct.pop(last, None)
+        for node in tested:
+            if not node.args:
+                self.test(node)
+        for node in sorted((n for n in order if n.args), key=lambda n: (n in direct, n is last)):
+            self.emit(node, direct.get(node))
+        for root, name in zip(roots, "yz", strict=False):
+            if root not in direct:
+                self.lines.append(f"copyto({name}, {self.text(root)})")
+        names = [f"{view}{i}" for kind, n in self.count.items() for i in range(n) for view in _VIEWS[kind]]
+        body = [f"({', '.join(names)},) = views"] if names else []
+        body += [f"{name} = {text}" for name, text in self.start.items()] + self.lines
+        self.source = "def program(x, y, z, p, views):\n" + "".join(f"    {line}\n" for line in body)
+
+    # Operands
+
+    def take(self, kind):
+        if self.free[kind]:
+            return self.free[kind].pop()
+        self.count[kind] += 1
+        return self.count[kind] - 1
+
+    def bound(self, value):
+        name = f"k{len(self.scope)}"
+        self.scope[name] = value
+        return name
+
+    def bits_of(self, name):
+        return self.start.setdefault(f"{name}_bits", f"{name}.view(bits)") and f"{name}_bits"
+
+    def text(self, node, view="r"):
+        """A node as an operand; `view`: ``r`` as it is, ``i`` its bits, ``c`` a boolean's bytes."""
+        if node.kind == "const":
+            if (node, view) not in self.place:
+                value = np.array(node.value)  # of no dimension: NumPy converts nothing at each call
+                self.place[node, view] = self.bound(value.view(self.graph.integer) if view == "i" else value)
+            return self.place[node, view]
+        if not node.args:
+            name = f"p{node.op[1:]}" if node.op[0] == "p" else node.op
+            if name[0] == "p":
+                self.start[name] = f"p[{name[1:]}]"
+        elif node.kind == "scalar":
+            name = self.place[node]
+        elif node.kind == "bool":
+            return f"{'c' if view == 'c' or node.op in ('keep', 'flip') else 'b'}{self.place[node]}"
+        else:
+            return f"{view}{self.place[node]}"
+        return self.bits_of(name) if view == "i" else name
+
+    # Statements
+
+    def ufunc(self, op, *args):
+        """A call whose last argument is the output."""
+        function = self.scope.setdefault(op, getattr(np, op)) and op
+        self.lines.append(f"{function}({', '.join(args[:-1])}, out={args[-1]})")
+
+    def emit(self, node, target):
+        op = node.op
+        if node.kind == "scalar":
+            name = self.place[node] = f"s{len(self.place)}"
+            function = self.scope.setdefault(f"{op}_scalar", _scalar(op)) and f"{op}_scalar"
+            self.lines.append(f"{name} = {function}({', '.join(self.text(a) for a in node.args)})")
+            return
+        bits = op in _BITWISE
+        view = "i" if bits else "c" if op in ("keep", "flip", "mask") else "r"
+        args = [self.text(a, view) for a in node.args]
+        borrowed = []
+        if op in ("minimum", "maximum"):  # with an array they are SIMD, with a number not
+            for i, a in enumerate(node.args):
+                if a.kind in ("const", "scalar"):
+                    borrowed.append(("r", self.take("r")))
+                    self.lines.append(f"copyto(r{borrowed[-1][1]}, {args[i]})")
+                    args[i] = f"r{borrowed[-1][1]}"
+        for a in node.args:
+            self.uses[a] -= 1
+            if not self.uses[a] and a.args and a.kind in ("real", "bool"):
+                self.free["b" if a.kind == "bool" else "r"].append(self.place[a])
+        self.free["r"] += [i for kind, i in borrowed]
+        if target is None:
+            kind = "b" if node.kind == "bool" else "r"
+            self.place[node] = self.take(kind)
+            out = f"{'i' if bits or op == 'mask' else 'c' if op in ('keep', 'flip') else kind}{self.place[node]}"
+        else:
+            out = self.bits_of(target) if bits else target
+        if op in ("keep", "flip"):  # a byte of ones where true, or where false
+            self.ufunc("negative", *args, out) if op == "keep" else self.ufunc("subtract", *args, self.text_of_one(), out)
+        elif op == "mask":
+            self.lines.append(f"copyto({out}, {args[0]})")
+        elif op == "where":  # on a scalar
+            self.lines.append(f"copyto({out}, {args[1]} if {args[0]} else {args[2]})")
+        elif op == "widen":
+            self.lines.append(f"copyto({out}, {args[0]})")
+        elif op in _WIDE and self.graph.type is np.float32:
+            wide = self.take("w")
+            self.lines.append(f"copyto(w{wide}, {args[0]})")
+            self.ufunc(op, f"w{wide}", f"w{wide}")
+            self.lines.append(f"copyto({out}, w{wide})")
+            self.free["w"].append(wide)
+        elif op == "sign_on":
+            self.ufunc("bitwise_or", args[0], self.text(self.graph.const(-0.0), "i"), out)
+        else:
+            self.ufunc(_BITWISE.get(op, op), *args, out)
+        if node in self.tested:
+            self.test(node)
+
+    def test(self, node):
+        self.scope["least"] = np.minimum.reduce
+        self.lines.append(f"if not least({self.text(node)}) > {_NORMAL}: return True")  # also for NaN
+
+    def text_of_one(self):
+        self.scope["one"] = np.array(1, np.int8)
+        return "one"
+
+
+def compiled(record, mode, precision, kinds):
+    """Compile one kernel.
+
+    Parameters
+    ----------
+    kinds : tuple of {"default", "scalar", "real"}
+        Of each parameter: at its default, another number, or an array.
+
+    Returns
+    -------
+    list of (function, list of tuple)
+        ``program(x, y, z, parameters, views)`` for blocks of one length, and what it needs: the dtypes of the views of each buffer.
+        A program that returns True could not do it, and the next one can.
+    """
+
+    def wanted(*how):
+        graph, roots, order = _wanted(record, mode, precision, kinds, *how)
+        return (graph, roots, order) if not any(node.op in ("q", "n") for node in order) else None
+
+    def finished(*graph, tested=()):
+        code = _Code(*graph, tested=tested)
+        exec(compile(code.source, f"<fastact: {record.name}, {mode}, {precision}, NumPy>", "exec"), code.scope)
+        types = {"r": (graph[0].type, graph[0].integer), "w": (np.float64,), "b": (np.bool_, np.int8)}
+        return code.scope["program"], [types[kind] for kind, n in code.count.items() for _ in range(n)]
+
+    whole = wanted("whole")
+    if whole is None:
+        return [finished(*wanted("parts"))]
+    tested = [e.args[0] for e in whole[0].exponents if e in whole[2]]
+    if not tested:
+        return [finished(*whole)]
+    if precision == "float32":
+        return [finished(*wanted("whole", True))]
+    always = finished(*wanted("factors"))
+    return [always] if any(x.kind != "real" for x in tested) else [finished(*whole, tested=tested), always]

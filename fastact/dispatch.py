@@ -1,0 +1,353 @@
+"""Dispatch: which backend's kernel serves a call.
+
+One function decides, `choose`; `explain` shows its decision. ``auto`` takes the fastest kernel that is ready, by the tuning table; what
+would first have to be compiled is not ready, unless there is nothing else.
+"""
+
+import collections
+import contextlib
+import contextvars
+import functools
+
+import numpy as np
+
+from . import catalog, executor, settings
+from .backends import cython, numba, numpy
+
+BACKENDS = {"cython": cython, "numba": numba, "numpy": numpy}
+CHOICES = ("auto", *BACKENDS)
+UNMEASURED_NS = 0.3  # per element, of a kernel that the tuning table does not know
+
+_backend = "auto"
+_override = contextvars.ContextVar("fastact_backend", default=None)
+_warm = set()  # (record name, mode, dtype): compiled by Numba in this process
+_listeners = []  # called when a decision may have changed
+
+threads = cython.frontend or executor  # who has set_num_threads and get_num_threads
+
+
+Choice = collections.namedtuple("Choice", "backend ns_per_element why")
+Choice.__doc__ = "A decision: the backend, what one element costs there, and why it was taken."
+
+
+# --- What the user sets --------------------------------------------------------------------------------------------------
+
+
+def _known(name):
+    if name not in CHOICES:
+        raise ValueError(f"backend: there is no backend {name!r}; give one of {', '.join(CHOICES)}")
+    if name != "auto" and not BACKENDS[name].available():
+        there = ", ".join(n for n, b in BACKENDS.items() if b.available())
+        raise RuntimeError(f"backend: {name!r} is not installed here; there is {there}")
+    return name
+
+
+def set_backend(name):
+    """Choose the backend of all calls, in all threads.
+
+    Parameters
+    ----------
+    name : {"auto", "cython", "numba", "numpy"}
+        ``auto`` takes the fastest kernel that is ready.
+
+    Raises
+    ------
+    ValueError
+        There is no such backend.
+    RuntimeError
+        It is not installed here.
+
+    Examples
+    --------
+    >>> import fastact
+    >>> fastact.set_backend("numpy")
+    >>> fastact.get_backend()
+    'numpy'
+    >>> fastact.set_backend("auto")
+    """
+    global _backend
+    _backend = _known(name)
+    changed()
+
+
+def get_backend():
+    """Return the backend that is set here and now: ``"auto"``, ``"cython"``, ``"numba"`` or ``"numpy"``.
+
+    Examples
+    --------
+    >>> import fastact
+    >>> with fastact.use_backend("numpy"):
+    ...     fastact.get_backend()
+    'numpy'
+    """
+    return _override.get() or _backend
+
+
+def get_global_backend():
+    """What `set_backend` set, whatever this thread's ``use_backend`` says."""
+    return _backend
+
+
+@contextlib.contextmanager
+def use_backend(name):
+    """Choose the backend inside a ``with`` block, for this thread or task only.
+
+    Parameters
+    ----------
+    name : {"auto", "cython", "numba", "numpy"}
+
+    Examples
+    --------
+    >>> import fastact
+    >>> with fastact.use_backend("numpy"):
+    ...     fastact.relu([-1.0, 2.0])
+    array([0., 2.])
+    """
+    token = _override.set(_known(name))
+    if cython.frontend is not None:
+        cython.frontend.add_override(1)
+    try:
+        yield
+    finally:
+        if cython.frontend is not None:
+            cython.frontend.add_override(-1)
+        _override.reset(token)
+
+
+def set_num_threads(n):
+    """Set how many threads one call may use, itself included; small arrays use one whatever is set.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Examples
+    --------
+    >>> import fastact
+    >>> before = fastact.get_num_threads()
+    >>> fastact.set_num_threads(1)
+    >>> fastact.get_num_threads()
+    1
+    >>> fastact.set_num_threads(before)
+    """
+    try:
+        count = int(n)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"n: expected a whole number of threads, not {n!r}") from None
+    if count != n or count < 1:
+        raise ValueError(f"n: {n!r} is not a number of threads; give 1 or more")
+    for pool in {threads, executor}:
+        pool.set_num_threads(min(count, 1024))
+
+
+def get_num_threads():
+    """Return how many threads one call may use.
+
+    Examples
+    --------
+    >>> import fastact
+    >>> fastact.get_num_threads() >= 1
+    True
+    """
+    return threads.get_num_threads()
+
+
+# --- The decision --------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def tuning():
+    """The tuning table: of FASTACT_TUNING, of `python -m fastact tune`, or as shipped."""
+    import json
+    import pathlib
+
+    chosen = settings.variable("FASTACT_TUNING")
+    own = settings.cache_folder() / "tuning.json"
+    path = pathlib.Path(chosen) if chosen else own if own.is_file() else pathlib.Path(__file__).with_name("tuning.json")
+    try:
+        table = json.loads(path.read_text())
+        table["ns_per_element"] = dict(table["ns_per_element"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if chosen:
+            raise ValueError(f"FASTACT_TUNING: {chosen} is not a tuning table ({error})") from None
+        return {"ns_per_element": {}, "source": "none"}
+    table["source"] = str(path)
+    return table
+
+
+def measured(record, mode, precision, backend):
+    """Nanoseconds an element of this kernel on one thread, data in cache; None where nobody measured."""
+    row = tuning()["ns_per_element"].get(record.name, {}).get(mode, {}).get(precision, {})
+    return row.get(f"cython-{cython.level()}" if backend == "cython" else backend)
+
+
+def ready(record, mode, precision, backend):
+    """Whether this backend could serve a call without compiling first."""
+    if not BACKENDS[backend].available():
+        return False
+    if backend == "cython":
+        return bool(cython.kernel(record, mode, precision))
+    return backend == "numpy" or (record.name, mode, precision) in _warm
+
+
+def numba_pays(record, mode, precision):
+    """Whether the tuning table has Numba's kernel as clearly faster than Cython's: less is within the noise of the measurement."""
+    ours, theirs = (measured(record, mode, precision, b) for b in ("numba", "cython"))
+    return bool(ours and theirs and ours < 0.9 * theirs)
+
+
+def choose(record, mode, precision, setting=None):
+    """Decide which backend serves (activation, mode, dtype).
+
+    Parameters
+    ----------
+    setting : str, optional
+        In place of the setting in force.
+    """
+    setting = setting or get_backend()
+    if setting != "auto":
+        cost = measured(record, mode, precision, setting) or UNMEASURED_NS
+        if setting == "cython" and not cython.kernel(record, mode, precision):
+            return Choice("numba" if numba.available() else "numpy", cost, f"cython was asked for, but has no kernel of {record.name}")
+        return Choice(setting, cost, "it was asked for")
+    compiled = [b for b in ("cython", "numba") if ready(record, mode, precision, b)]
+    if not compiled and numba.available():
+        return Choice("numba", measured(record, mode, precision, "numba") or UNMEASURED_NS, "no compiled kernel is ready, so Numba makes one")
+    if not compiled:
+        return Choice("numpy", UNMEASURED_NS, "neither the extension nor Numba is installed")
+    costs = {b: measured(record, mode, precision, b) for b in compiled}
+    if len(compiled) > 1 and all(costs.values()):
+        best = "numba" if numba_pays(record, mode, precision) else "cython"
+        other = "cython" if best == "numba" else "numba"
+        return Choice(best, costs[best], f"{costs[best]:.3g} ns an element, {other} {costs[other]:.3g}")
+    best = compiled[0]
+    return Choice(best, costs[best] or UNMEASURED_NS, "it is the only compiled kernel that is ready" if len(compiled) == 1 else "nothing is measured")
+
+
+class Explanation(collections.namedtuple("Explanation", "activation mode dtype size backend level threads path why")):
+    """Which kernel would serve a call, and why; print it."""
+
+    __slots__ = ()
+
+    def __str__(self):
+        size = "any size" if self.size is None else f"{self.size:,} elements"
+        kernel = self.backend + (f", instruction set x86-64-{self.level}" if self.level not in (None, "base") else "")
+        return (
+            f"{self.activation}, mode {self.mode}, {self.dtype}, {size}\n"
+            f"  kernel   {kernel}: {self.why}\n"
+            f"  threads  {self.threads}\n"
+            f"  path     {self.path}"
+        )
+
+
+def explain(activation, x=None, *, mode="value", dtype=None):
+    """Say which kernel would serve a call, and why.
+
+    Parameters
+    ----------
+    activation : str or activation
+    x : array_like, optional
+        The call's argument: its dtype, size and layout decide.
+    mode : {"value", "grad", "value_and_grad", "backward"}
+    dtype : str or dtype, optional
+        Where there is no `x`; float32 if not given.
+
+    Returns
+    -------
+    Explanation
+        Prints as a few lines; its fields are there for programs.
+
+    Examples
+    --------
+    >>> import fastact
+    >>> with fastact.use_backend("numpy"):
+    ...     print(fastact.explain("gelu", [1.0, 2.0]))
+    gelu, mode value, float64, 2 elements
+      kernel   numpy: it was asked for
+      threads  1
+      path     general: list becomes an array first
+    """
+    record = getattr(activation, "record", None) or catalog.find(activation)
+    mode = getattr(activation, "mode", mode) if mode == "value" else mode
+    if mode not in record.modes:
+        raise ValueError(f"mode: {record.name} has no mode {mode!r}; give one of {', '.join(record.modes)}")
+    array = None if x is None else np.asarray(x)
+    found = np.dtype(dtype or "float32") if array is None else array.dtype
+    precision = np.result_type(found, np.float32).name if found.kind in "biuf" else found.name
+    if precision not in catalog.DTYPES:
+        raise TypeError(f"x: there are no kernels for dtype {found}; give one of {', '.join(catalog.DTYPES)}")
+    choice = choose(record, mode, precision)
+    n = 0 if array is None else array.size
+    quick = choice.backend != "numpy" and cython.frontend is not None and _override.get() is None
+    if array is not None and type(x) is not np.ndarray:
+        path = f"general: {type(x).__name__} becomes an array first"
+    elif not quick:
+        path = "general: a NumPy ufunc, in pure Python" if cython.frontend is None else "general: the NumPy ufunc of the chosen backend"
+    elif array is not None and found.name != precision:
+        path = f"general: {found} is converted to {precision} by the NumPy ufunc"
+    elif array is not None and not array.dtype.isnative:
+        path = "general: byte-swapped data, converted by the NumPy ufunc"
+    elif array is not None and not (array.flags.c_contiguous or array.flags.f_contiguous):
+        path = "fast: blocks are gathered from strided memory"
+    else:
+        path = "fast: straight to the kernel"
+    if cython.frontend is not None and choice.backend != "numpy":
+        team = cython.frontend.team_for(n * choice.ns_per_element)
+    else:
+        team = get_num_threads() if n >= executor.PARALLEL else 1
+    return Explanation(
+        record.name, mode, precision, None if array is None else n, choice.backend,
+        cython.level() if choice.backend == "cython" else None, team, path, choice.why,
+    )  # fmt: skip
+
+
+def mark_warm(record, mode, precision):
+    """Note that Numba's kernel is compiled."""
+    _warm.add((record.name, mode, precision))
+
+
+def on_change(listener):
+    """Call `listener` whenever a decision may have changed."""
+    _listeners.append(listener)
+
+
+def changed():
+    for listener in _listeners:
+        listener()
+
+
+def start():
+    """Take over what the environment says; called once, by the package's import."""
+    global _backend
+    name = settings.variable("FASTACT_BACKEND")
+    if name is not None:
+        try:
+            _backend = _known(name)
+        except (ValueError, RuntimeError) as error:
+            raise type(error)(f"FASTACT_BACKEND: {error}") from None
+    count = settings.variable("FASTACT_NUM_THREADS")
+    if count is not None:
+        if not count.isdigit() or int(count) < 1:
+            raise ValueError(f"FASTACT_NUM_THREADS: {count!r} is not a number of threads; give 1 or more")
+        set_num_threads(int(count))
+    if cython.frontend is None:
+        return
+    spin = settings.variable("FASTACT_SPIN_US")
+    if spin is not None:
+        try:
+            cython.frontend.set_spin_us(float(spin))
+        except ValueError:
+            raise ValueError(f"FASTACT_SPIN_US: {spin!r} is not a number of microseconds") from None
+
+
+@functools.cache
+def prepare():
+    """Give the executor the tuning table's thresholds; before the first call, and not at import."""
+    table = tuning()
+    if cython.frontend is None:
+        return
+    if "hot_ns" in table and "cold_ns" in table:
+        cython.frontend.set_thresholds_ns(table["hot_ns"], table["cold_ns"])
+    if "stream_bytes" in table:
+        cython.frontend.set_stream_bytes(int(table["stream_bytes"]))

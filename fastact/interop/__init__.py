@@ -1,0 +1,1 @@
+"""Meeting places with other libraries. Nothing here is imported unless it is used."""

@@ -1,0 +1,141 @@
+"""Write ``__init__.pyi`` from the catalog; setup.py calls this before it builds.
+
+Each activation gets a class of its own for each mode, with the parameters and defaults that the call has at run time.
+"""
+
+from . import catalog
+
+_HEADER = """# Generated from the catalog by fastact/stubs.py.
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar, Unpack, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from .dispatch import Explanation as _Explanation
+
+__version__: str
+
+_F = TypeVar("_F", np.float32, np.float64)
+_Out = TypeVar("_Out", bound=NDArray[Any])
+_Out2 = TypeVar("_Out2", bound=NDArray[Any])
+
+class _HasArray(Protocol):
+    def __array__(self) -> np.ndarray[Any, np.dtype[np.bool | np.integer[Any] | np.floating[Any]]]: ...
+
+# What stands for an array of real numbers. Not numpy.typing.ArrayLike, which lets strings and complex numbers pass.
+_Number: TypeAlias = float | _HasArray
+_Real: TypeAlias = (
+    _Number | Sequence[_Number] | Sequence[Sequence[_Number]] | Sequence[Sequence[Sequence[_Number]]] | Sequence[Sequence[Sequence[Sequence[_Number]]]]
+)
+_Backend: TypeAlias = Literal["auto", "cython", "numba", "numpy"]
+_Mode: TypeAlias = Literal["value", "grad", "value_and_grad", "backward", "backward_from_output"]
+
+class _Options(TypedDict, total=False):  # those that leave the result's dtype alone
+    where: ArrayLike
+    casting: Literal["no", "equiv", "safe", "same_kind", "unsafe"]
+    order: Literal["K", "A", "C", "F"]
+    subok: bool
+
+class _AllOptions(_Options, total=False):
+    dtype: DTypeLike
+    signature: str | tuple[DTypeLike, ...]
+
+class _Function:
+    record: Any  # fastact.catalog.Record
+    mode: _Mode
+    __name__: str
+    __qualname__: str
+    @property
+    def ufunc(self) -> np.ufunc: ...
+
+class _Activation(_Function):
+    grad: Any
+    value_and_grad: Any
+    backward: Any
+    @property
+    def name(self) -> str: ...
+    @property
+    def grad_ufunc(self) -> np.ufunc: ...
+    @property
+    def value_and_grad_ufunc(self) -> np.ufunc: ...
+    @property
+    def backward_ufunc(self) -> np.ufunc: ...
+    def mode_ufunc(self, mode: _Mode) -> np.ufunc: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+def explain(
+    activation: str | _Function, x: ArrayLike | None = None, *, mode: _Mode = "value", dtype: DTypeLike | None = None
+) -> _Explanation: ...
+def get(name: str) -> _Activation: ...
+def get_backend() -> _Backend: ...
+def get_num_threads() -> int: ...
+def names() -> list[str]: ...
+def set_backend(name: _Backend) -> None: ...
+def set_num_threads(n: int) -> None: ...
+def use_backend(name: _Backend) -> AbstractContextManager[None]: ...
+def warmup(
+    name: str | Iterable[str] | None = None,
+    dtype: DTypeLike | None = None,
+    mode: _Mode | Iterable[_Mode] | None = None,
+    backend: Literal["numba"] | None = None,
+) -> int: ...
+"""
+
+# One overload a row: the type of the inputs and of `out`, whether options may change the dtype, and the type of one result.
+_TYPED = ("NDArray[_F]", None, "NDArray[_F]")
+_SCALAR = ("_F", None, "_F")
+_PYTHON = ("float", None, "np.float64")
+_INTO = ("_Real", "out", "out")
+_ANY = ("_Real", None, "Any")
+_OVERLOADS = (_TYPED, _SCALAR, _PYTHON, _INTO, _ANY)
+
+
+def _call(record, mode, row):
+    """One overload of one mode's ``__call__``, as text."""
+    inputs, out, result = row
+    real = "float" if row is not _INTO and row is not _ANY else "_Real"  # an array may change the dtype of the result
+    if mode == "backward_from_output":
+        words = [f"grad_output: {inputs}", "x: None = None"]
+    else:
+        words = [f"{name}: {inputs}" for name in catalog.INPUTS[mode]]
+    words += [f"{p.name}: {real} = {p.default!r}" for p in record.given(mode)]
+    words.append("*")
+    if mode == "backward_from_output":
+        words.append(f"output: {inputs}")
+    elif mode == "backward":
+        words.append("output: None = None")
+    words += [f"{p.name}: {real} = {p.default!r}" for p in record.accepted(mode) if p.convention]
+    two = catalog.OUTPUTS[mode] == 2
+    if out:
+        words.append("out: tuple[_Out, _Out2]" if two else "out: _Out | tuple[_Out]")
+        result = "tuple[_Out, _Out2]" if two else "_Out"
+    else:
+        words.append("out: tuple[NDArray[Any] | None, NDArray[Any] | None] | None = None" if two and row is _ANY else "out: None = None")
+        result = f"tuple[{result}, {result}]" if two else result
+    words.append(f"**ufunc_options: Unpack[{'_AllOptions' if row in (_INTO, _ANY) else '_Options'}]")
+    return f"    @overload\n    def __call__(self, {', '.join(words)}) -> {result}: ...\n"
+
+
+def _class_name(record, mode):
+    return "_" + "".join(word.title() for word in f"{record.name}_{'' if mode == 'value' else mode}".split("_"))
+
+
+def _class(record, mode):
+    modes = [m for m in (mode, f"{mode}_from_output") if m in record.modes]
+    calls = "".join(_call(record, m, row) for m in modes for row in _OVERLOADS)
+    if mode != "value":
+        return f"class {_class_name(record, mode)}(_Function):\n{calls}\n"
+    parts = "".join(f"    {m}: {_class_name(record, m)}\n" for m in ("grad", "value_and_grad", "backward"))
+    return f"class {_class_name(record, mode)}(_Activation):\n{parts}{calls}\n"
+
+
+def stub():
+    """The text of ``__init__.pyi``."""
+    functions = [line.removeprefix("def ").partition("(")[0] for line in _HEADER.splitlines() if line.startswith("def ")]
+    text = f"{_HEADER}\n__all__ = {[*functions, *catalog.records()]}\n\n"
+    for record in catalog.records().values():
+        text += "".join(_class(record, mode) for mode in ("grad", "value_and_grad", "backward", "value"))
+        text += f"{record.name}: {_class_name(record, 'value')}\n\n"
+    return text

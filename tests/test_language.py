@@ -1,0 +1,132 @@
+"""The formula language: every formula is in it, and what is not in it is refused with the place."""
+
+import ast
+import inspect
+import types
+
+import pytest
+import support
+
+from fastact import formulas, language, primitives, translate
+
+FUNCTIONS = {
+    f"{module.__name__.rpartition('.')[2]}.{name}": function
+    for module in (primitives, formulas)
+    for name, function in vars(module).items()
+    if isinstance(function, types.FunctionType) and function.__module__ == module.__name__
+}
+
+ALLOWED = (
+    ast.Assign, ast.Return, ast.Name, ast.Constant, ast.BinOp, ast.UnaryOp, ast.Compare, ast.Call, ast.Tuple, ast.keyword,
+    ast.operator, ast.unaryop, ast.cmpop, ast.expr_context,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("function", [pytest.param(f, id=name) for name, f in FUNCTIONS.items()])
+def test_is_in_the_language(function):
+    translate.check(function)
+
+
+@pytest.mark.parametrize("function", [pytest.param(f, id=name) for name, f in FUNCTIONS.items()])
+def test_is_straight_line_code(function):
+    # Not by translate.check, which is under test: by the nodes themselves.
+    body = ast.parse(inspect.getsource(function)).body[0].body
+    statements = [s for s in body if not (isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) and isinstance(s.value.value, str))]
+    assert all(isinstance(s, ast.Assign) for s in statements[:-1]) and isinstance(statements[-1], ast.Return)
+    for statement in statements:
+        for node in ast.walk(statement):
+            assert isinstance(node, ALLOWED), ast.unparse(node)
+
+
+def test_every_formula_is_in_the_catalog():
+    entries = {f for f in vars(formulas).values() if hasattr(f, "entry")}
+    assert {r.formula for r in support.RECORDS} == entries
+
+
+@pytest.mark.parametrize("record", support.by_name(support.RECORDS))
+def test_shape_of_a_formula(record):
+    assert next(iter(inspect.signature(record.formula).parameters)) == "x"
+    assert len(translate.source(record.formula).results) == 2
+    assert record.summary.endswith("."), "the summary is a sentence"
+    if record.from_output is not None:
+        by_output = inspect.signature(record.from_output).parameters.values()
+        assert [p.replace(name="x") if p.name == "y" else p for p in by_output] == list(
+            inspect.signature(record.formula).parameters.values()
+        )
+        assert len(translate.source(record.from_output).results) == 1
+
+
+# Each value: the function's text; the line of the text at fault, from 1, or None where no line is.
+FORBIDDEN = {
+    "if statement": ("def f(x):\n    if x > 0:\n        x = 1\n    return x, 1", 2),
+    "conditional expression": ("def f(x):\n    return (x if x > 0 else 0), 1", 2),
+    "for loop": ("def f(x):\n    for i in x:\n        pass\n    return x, 1", 2),
+    "while loop": ("def f(x):\n    while x:\n        pass\n    return x, 1", 2),
+    "with": ("def f(x):\n    with x:\n        pass\n    return x, 1", 2),
+    "augmented assignment": ("def f(x):\n    y = x\n    y += 1\n    return y, 1", 3),
+    "annotated assignment": ("def f(x):\n    y: float = x\n    return y, 1", 2),
+    "chained assignment": ("def f(x):\n    y = z = x\n    return y, z", 2),
+    "second assignment": ("def f(x):\n    y = x\n    y = 2 * y\n    return y, 1", 3),
+    "assignment to an argument": ("def f(x):\n    x = 2 * x\n    return x, 1", 2),
+    "assignment to an item": ("def f(x):\n    x[0] = 1\n    return x, 1", 2),
+    "same name twice in one assignment": ("def f(x):\n    a, a = g(x)\n    return a, 1", 2),
+    "early return": ("def f(x):\n    return x, 1\n    return x, 2", 2),
+    "no return": ("def f(x):\n    y = x", 1),
+    "bare return": ("def f(x):\n    y = x\n    return", 1),
+    "expression statement": ("def f(x):\n    g(x)\n    return x, 1", 2),
+    "power": ("def f(x):\n    return x ** 2, 1", 2),
+    "remainder": ("def f(x):\n    return x % 2, 1", 2),
+    "whole division": ("def f(x):\n    return x // 2, 1", 2),
+    "not": ("def f(x):\n    return select(not x, 0, 1), 1", 2),
+    "and": ("def f(x):\n    return select(x > 0 and x < 1, 0, 1), 1", 2),
+    "chained comparison": ("def f(x):\n    return select(0 < x < 1, 0, 1), 1", 2),
+    "membership": ("def f(x):\n    return select(x in x, 0, 1), 1", 2),
+    "attribute": ("def f(x):\n    return x.real, 1", 2),
+    "method": ("def f(x):\n    return x.sum(), 1", 2),
+    "subscript": ("def f(x):\n    return x[0], 1", 2),
+    "lambda": ("def f(x):\n    g = lambda y: y\n    return x, 1", 2),
+    "comprehension": ("def f(x):\n    return [y for y in x], 1", 2),
+    "walrus": ("def f(x):\n    return (y := x), 1", 2),
+    "string": ("def f(x):\n    return 'x', 1", 2),
+    "boolean": ("def f(x):\n    return True, 1", 2),
+    "complex number": ("def f(x):\n    return 1j, 1", 2),
+    "nested tuple": ("def f(x):\n    return (x, x), 1", 2),
+    "nested function": ("def f(x):\n    def h(y):\n        return y\n    return x, 1", 2),
+    "unknown name": ("def f(x):\n    return unknown, 1", 2),
+    "name before its assignment": ("def f(x):\n    a = b\n    b = x\n    return a, b", 2),
+    "unknown function": ("def f(x):\n    return unknown(x), 1", 2),
+    "Python's own function": ("def f(x):\n    return max(x, 0), 1", 2),
+    "polynomial of a list": ("def f(x):\n    return polynomial(x, (1, 2)), 1", 2),
+    "starred call": ("def f(x):\n    return select(*x), 1", 2),
+    "variable arguments": ("def f(*x):\n    return x, 1", 1),
+    "keyword arguments": ("def f(x, **options):\n    return x, 1", 1),
+    "recursion": ("def f(x):\n    return f(x), 1", None),
+    "fault in a callee": ("def f(x):\n    return bad(x), 1\n\ndef bad(x):\n    return x ** 2", 5),
+}
+
+
+@pytest.mark.parametrize("text, line", FORBIDDEN.values(), ids=FORBIDDEN)
+def test_what_is_refused(text, line, tmp_path):
+    path = tmp_path / "formula.py"
+    path.write_text("from fastact.language import polynomial, select\n\ndef g(x):\n    return x, x\n\n" + text)
+    scope = {}
+    exec(compile(path.read_text(), str(path), "exec"), scope)
+    with pytest.raises(translate.FormulaError) as caught:
+        translate.check(scope["f"])
+    if line is not None:
+        assert f"{path}:{5 + line}:" in str(caught.value)
+
+
+def test_lambda_is_refused():
+    with pytest.raises(translate.FormulaError, match="def"):
+        translate.check(lambda x: (x, 1))
+
+
+def test_formula_error_is_a_value_error():
+    assert issubclass(translate.FormulaError, ValueError)
+
+
+@pytest.mark.parametrize("precision", language.PRECISIONS)
+def test_constant_has_a_number_for_each_precision(precision):
+    c = language.constant(float32=1.5, float64=2.5)
+    assert float(c) == 2.5 and getattr(c, precision) == {"float32": 1.5, "float64": 2.5}[precision]

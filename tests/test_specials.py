@@ -1,0 +1,168 @@
+"""NaN, infinities, zeros, subnormals, kinks, and the floating-point flags."""
+
+import itertools
+
+import numpy as np
+import pytest
+import reference
+import support
+
+import fastact
+
+ROWS = pytest.mark.parametrize("record, mode", support.rows())
+DTYPE = pytest.mark.parametrize("dtype", support.DTYPES)
+
+
+@ROWS
+def test_nan_gives_nan(record, mode, backend):
+    for dtype, n in itertools.product(support.DTYPES, (1, 5, 67)):
+        x = np.linspace(-3, 3, n).astype(dtype)
+        x[n // 2] = np.nan
+        given = (np.ones_like(x), x) if mode.startswith("backward") else (x,)
+        for result in support.outputs(record, mode, given):
+            np.testing.assert_array_equal(np.isnan(result), np.isnan(x))
+
+
+@DTYPE
+@pytest.mark.parametrize("record", support.by_name(support.RECORDS))
+def test_nan_gradient_gives_nan(record, dtype, backend):
+    x = np.linspace(0.5, 3, 7).astype(dtype)
+    gradient = np.array([1, np.nan] * 4, dtype)[:7]
+    np.testing.assert_array_equal(np.isnan(fastact.get(record.name).backward(gradient, x)), np.isnan(gradient))
+
+
+@pytest.mark.parametrize("record", support.by_name(support.PARAMETRIC))
+def test_nan_parameter(record, backend):
+    # A parameter that is NaN matters where it has a say, and must not crash.
+    x = np.linspace(-3, 3, 8)
+    p = record.given("value")[0]
+    assert np.isnan(fastact.get(record.name)(x, **{p.name: np.nan})).any()
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["value", "derivative"])
+@pytest.mark.parametrize("record", support.by_name(support.RECORDS))
+def test_infinities_give_the_limits(record, which, backend):
+    expected = [reference.limit(record, sign, which) for sign in (-1, 1)]
+    for dtype, n in itertools.product(support.DTYPES, (1, 37)):
+        x = np.repeat(np.array([-np.inf, np.inf], dtype), n)
+        result = support.call(record, ("value", "grad")[which], (x,))
+        np.testing.assert_array_equal(result, np.repeat(np.array(expected, dtype), n))
+
+
+@DTYPE
+@pytest.mark.parametrize("record", support.by_name(support.RECORDS))
+def test_huge_numbers(record, dtype, backend):
+    limits = np.finfo(dtype)
+    x = np.array([-limits.max, -limits.max / 3, limits.max / 3, limits.max], dtype)
+    for which, mode in enumerate(("value", "grad")):
+        find = (reference.value, reference.derivative)[which]
+        exact = reference.Exact([find(record, float(v)) for v in x])
+        reference.check(record, which, x, support.call(record, mode, (x,)), exact.near, exact.rest, what=f"{record.name} {dtype} huge")
+
+
+@DTYPE
+@pytest.mark.parametrize("record", support.by_name(support.RECORDS))
+def test_signed_zeros(record, dtype, backend):
+    f = fastact.get(record.name)
+    zeros = np.array([0.0, -0.0] * 9, dtype)
+    result = f(zeros)
+    at_zero = float(reference.value(record, 0.0))
+    np.testing.assert_allclose(result, at_zero, rtol=np.finfo(dtype).eps * 4)
+    if at_zero == 0:
+        assert not np.signbit(result[0::2]).any(), "0 gives 0, not -0"
+        if reference.one_sided(record, 0)[0] > 0:  # it goes through 0 from below
+            assert np.signbit(result[1::2]).all(), "-0 gives -0"
+
+
+@DTYPE
+@pytest.mark.parametrize("record", support.by_name(support.RECORDS))
+def test_subnormals_are_not_flushed(record, dtype, backend):
+    limits = np.finfo(dtype)
+    small = np.arange(1, 40, 2) * limits.smallest_subnormal
+    x = np.concatenate([small, -small, limits.tiny - small, -(limits.tiny - small)]).astype(dtype)
+    for which, mode in enumerate(("value", "grad")):
+        find = (reference.value, reference.derivative)[which]
+        exact = reference.Exact([find(record, float(v)) for v in x])
+        reference.check(record, which, x, support.call(record, mode, (x,)), exact.near, exact.rest, what=f"{record.name} {dtype} tiny")
+
+
+@DTYPE
+@pytest.mark.parametrize("record, kink", [pytest.param(r, k, id=f"{r.name}-{k:g}") for r in support.KINKED for k in r.kinks])
+def test_derivative_at_a_kink(record, kink, dtype, backend):
+    f = fastact.get(record.name)
+    conventions = [p for p in record.parameters if p.convention]
+    sides = reference.one_sided(record, kink)
+    for n in (1, 41):
+        for x in (np.full(n, kink, dtype), -np.full(n, -kink, dtype)):
+            at = f.grad(x)
+            assert len(set(at.tolist())) == 1
+            if conventions:
+                assert at[0] == np.dtype(dtype).type(conventions[0].default)
+            else:
+                assert np.isclose(at[0], sides, rtol=1e-6).any(), f"{at[0]} is on neither side of the kink: {sides}"
+            support.same_bits(f.value_and_grad(x)[1], at, "value_and_grad")
+            support.same_bits(f.backward(np.ones_like(x), x), at, "backward")
+            if record.from_output is not None:
+                support.same_bits(f.backward(np.ones_like(x), output=f(x)), at, "from the output")
+
+
+@DTYPE
+@pytest.mark.parametrize(
+    "record, name", [pytest.param(r, p.name, id=f"{r.name}-{p.name}") for r in support.RECORDS for p in r.parameters if p.convention]
+)
+def test_convention_is_settable(record, name, dtype, backend):
+    f = fastact.get(record.name)
+    x = np.concatenate([[k - 1, k, k + 1] for k in record.kinks]).astype(dtype)
+    for value in (0.25, 1.0, -2.0, 1, np.float32(0.5)):
+        expected = f.grad(x)
+        expected[np.isin(x, record.kinks)] = value
+        options = {name: value}
+        support.same_bits(f.grad(x, **options), expected, f"grad {options}")
+        support.same_bits(f.value_and_grad(x, **options)[1], expected, f"value_and_grad {options}")
+        support.same_bits(f.backward(np.ones_like(x), x, **options), expected, f"backward {options}")
+        support.same_bits(f.grad(x, casting="same_kind", **options), expected, f"general path {options}")
+        if record.from_output is not None:
+            support.same_bits(f.backward(np.ones_like(x), output=f(x), **options), expected, f"from the output {options}")
+    with pytest.raises(TypeError, match=name):
+        f(x, **{name: 1.0})
+
+
+def test_conventions_of_the_specification(backend):
+    # These two the catalog can't know: they are what was asked for.
+    assert fastact.relu.grad(np.zeros(3)).tolist() == [0, 0, 0]
+    assert fastact.leaky_relu.grad(np.zeros(3)).tolist() == [0, 0, 0]
+    assert fastact.leaky_relu(np.array([-1.0]))[0] == -0.1
+
+
+@ROWS
+def test_no_spurious_flags(record, mode, backend):
+    for dtype in support.DTYPES:
+        x = support.specials(dtype)
+        arrays = (np.ones_like(x), x) if mode.startswith("backward") else (x,)
+        if mode == "backward_from_output":
+            with support.quiet():
+                arrays = (arrays[0], fastact.get(record.name)(x))
+        expected = support.outputs(record, mode, arrays)
+        assert not any(np.isnan(e).any() for e in expected)
+        ufunc = fastact.get(record.name).mode_ufunc(mode)
+        defaults = [p.default for p in record.given(mode)]
+        for part in (slice(None), slice(None, None, 2), slice(3, 4)):
+            given = [a[part] for a in arrays]
+            with np.errstate(all="raise"):
+                called = support.outputs(record, mode, given)
+                general = support.outputs(record, mode, given, casting="same_kind")
+                if support.HAS_EXTENSION or not support.HAS_NUMBA:  # numba.vectorize's own loops leave flags behind
+                    ufunc(*given, *defaults)
+            for result in (called, general):
+                support.all_same_bits(result, [e[part] for e in expected], f"{record.name} {mode} {dtype}")
+
+
+@ROWS
+def test_flags_of_others_are_kept(record, mode):
+    # A division by zero before or after is the caller's own affair.
+    x = np.array([-1.0, 0.5, 2.0])
+    with np.errstate(divide="raise"):
+        support.call(record, mode, support.inputs(record, mode, x))
+        with pytest.raises(FloatingPointError):
+            np.divide(x, 0)
+        support.call(record, mode, support.inputs(record, mode, x))
