@@ -50,28 +50,17 @@ class Contender(typing.NamedTuple):
 # --- NumPy's way ---------------------------------------------------------------------------------------------------------
 
 
-class Textbook(typing.NamedTuple):
-    """Value and derivative as textbooks have them: a statement that both share, and two expressions."""
+def _shared(expression):
+    """What an expression names by ``:=``, as statements by name, and the expression without."""
+    statements = {}
 
-    shared: str
-    value: str
-    grad: str
+    class Lift(ast.NodeTransformer):
+        def visit_NamedExpr(self, node):
+            self.generic_visit(node)
+            statements[node.target.id] = f"{node.target.id} = {ast.unparse(node.value)}"
+            return ast.Name(node.target.id)
 
-
-# What a derivative is compared with; a function that is missing here has nothing to be compared with in these modes. Written so that
-# float32 stays float32, and so that value and derivative share what a person would share.
-TEXTBOOK = {
-    "relu": Textbook("", "np.maximum(x, 0)", "(x > 0).astype(x.dtype)"),
-    "leaky_relu": Textbook(
-        "", "np.where(x > 0, x, negative_slope * x)", "np.where(x > 0, x.dtype.type(1), x.dtype.type(negative_slope))"
-    ),
-    "sigmoid": Textbook("s = 1 / (1 + np.exp(-x))", "s", "s * (1 - s)"),
-    "tanh": Textbook("t = np.tanh(x)", "t", "1 - t * t"),
-    "silu": Textbook("s = 1 / (1 + np.exp(-x))", "x * s", "s * (1 + x * (1 - s))"),
-    "gelu": Textbook("p = 0.5 * (1 + scipy.special.erf(x / 2**0.5))", "x * p", "p + x * np.exp(-0.5 * x * x) * 0.3989422804014327"),
-    "softplus": Textbook("", "np.logaddexp(x, 0)", "1 / (1 + np.exp(-x))"),
-    "elu": Textbook("e = alpha * np.expm1(x)", "np.where(x > 0, x, e)", "np.where(x > 0, x.dtype.type(1), e + alpha)"),
-}  # fmt: skip
+    return statements, ast.unparse(Lift().visit(ast.parse(expression, mode="eval")))
 
 
 def numpy_way(record, mode, x, grad_output=None):
@@ -80,7 +69,7 @@ def numpy_way(record, mode, x, grad_output=None):
     Parameters
     ----------
     record : Record
-        From the catalog; its ``numpy`` is the value.
+        From the catalog; its ``numpy`` is the value, its ``numpy_grad`` the derivative.
     mode : str
     x, grad_output : ndarray
 
@@ -89,16 +78,15 @@ def numpy_way(record, mode, x, grad_output=None):
     Contender or None
         None where nobody wrote it down, or where it needs a package that is not installed.
     """
-    book = TEXTBOOK.get(record.name)
-    if book is None and getattr(record, "numpy_grad", None):
-        book = Textbook("", record.numpy, record.numpy_grad)
-    if mode == "value":
-        lines = [f"y = {record.numpy}"]
-    elif book is None:
+    if mode != "value" and not record.numpy_grad:
         return None
-    else:
-        needed = {"value_and_grad": [f"y = {book.value}", f"dy = {book.grad}"], "backward": [f"dx = grad_output * ({book.grad})"]}
-        lines = [book.shared] * bool(book.shared) + needed.get(mode, [f"dy = {book.grad}"])
+    shared, value = _shared(record.numpy)
+    grad_names = {node.id for node in ast.walk(ast.parse(record.numpy_grad)) if isinstance(node, ast.Name)}
+    lines = [line for name, line in shared.items() if mode in ("value", "value_and_grad") or name in grad_names]
+    if mode in ("value", "value_and_grad") or "y" in grad_names:
+        lines.append(f"y = {value}")
+    if mode != "value":
+        lines.append(f"dx = grad_output * ({record.numpy_grad})" if mode == "backward" else f"dy = {record.numpy_grad}")
     names = {"np": np, "x": x, "grad_output": grad_output} | {p.name: p.default for p in record.parameters if not p.convention}
     if any("scipy" in line for line in lines):
         try:

@@ -26,7 +26,7 @@ OUTPUTS = {mode: 2 if mode == "value_and_grad" else 1 for mode in MODES}
 Parameter = collections.namedtuple("Parameter", "name default convention")
 Parameter.__doc__ = "A parameter of an activation; a convention is one that only says what the derivative is at a kink."
 
-_FIELDS = "name formula from_output nonnegative parameters summary definition numpy ulp kinks aliases paper derivative_zero"
+_FIELDS = "name formula from_output nonnegative parameters summary definition numpy numpy_grad ulp kinks aliases paper derivative_zero"
 
 
 class Record(collections.namedtuple("Record", _FIELDS)):

@@ -27,7 +27,7 @@ from .primitives import (
 
 
 @activation(
-    definition="(x + abs(x)) / 2", numpy="np.maximum(x, 0)", ulp=(0, 0), kinks=(0,), aliases=("rectifier",),
+    definition="(x + abs(x)) / 2", numpy="np.maximum(x, 0)", numpy_grad="(x > 0).astype(x.dtype)", ulp=(0, 0), kinks=(0,), aliases=("rectifier",),
     paper="Nair and Hinton, Rectified linear units improve restricted Boltzmann machines, ICML 2010",
 )
 def relu(x):
@@ -42,7 +42,7 @@ def relu_from_output(y):
 
 @activation(
     definition="x * (1 + negative_slope + sign(x) * (1 - negative_slope)) / 2",
-    numpy="np.where(x > 0, x, negative_slope * x)", ulp=(1, 1), kinks=(0,),
+    numpy="np.where(x > 0, x, negative_slope * x)", numpy_grad="np.where(x > 0, x.dtype.type(1), x.dtype.type(negative_slope))", ulp=(1, 1), kinks=(0,),
     paper="Maas, Hannun and Ng, Rectifier nonlinearities improve neural network acoustic models, ICML 2013",
 )
 def leaky_relu(x, negative_slope=0.1, *, at_zero=0.0):
@@ -57,7 +57,7 @@ def leaky_relu_from_output(y, negative_slope=0.1, *, at_zero=0.0):
 
 
 @activation(
-    definition="1 / (1 + exp(-x))", numpy="1 / (1 + np.exp(-x))", ulp=(3, 4), aliases=("logistic", "expit"),
+    definition="1 / (1 + exp(-x))", numpy="1 / (1 + np.exp(-x))", numpy_grad="y * (1 - y)", ulp=(3, 4), aliases=("logistic", "expit"),
     paper="Verhulst, Recherches mathematiques sur la loi d'accroissement de la population, 1845",
 )
 def sigmoid(x):
@@ -74,7 +74,7 @@ def sigmoid_from_output(y):
 
 
 @activation(
-    definition="sinh(x) / cosh(x)", numpy="np.tanh(x)", ulp=(3, 4),
+    definition="sinh(x) / cosh(x)", numpy="np.tanh(x)", numpy_grad="1 - y * y", ulp=(3, 4),
     paper="LeCun, Bottou, Orr and Mueller, Efficient backprop, 1998",
 )
 def tanh(x):
@@ -93,7 +93,8 @@ def tanh_from_output(y):
 
 
 @activation(
-    definition="x / (1 + exp(-x))", numpy="x / (1 + np.exp(-x))", ulp=(3, 4), aliases=("swish",), derivative_zero=(-1.278464543, 0.278),
+    definition="x / (1 + exp(-x))", numpy="x / (d := 1 + np.exp(-x))", numpy_grad="(1 + x * (1 - 1 / d)) / d", ulp=(3, 4),
+    aliases=("swish",), derivative_zero=(-1.278464543, 0.278),
     paper="Elfwing, Uchibe and Doya, Sigmoid-weighted linear units for neural network function approximation, arXiv:1702.03118",
 )
 def silu(x):
@@ -110,7 +111,8 @@ def silu(x):
 
 
 @activation(
-    definition="x * erfc(-x / sqrt(2)) / 2", numpy="0.5 * x * (1 + scipy.special.erf(x / 2**0.5))", ulp=(3, 4),
+    definition="x * erfc(-x / sqrt(2)) / 2", numpy="x * (p := 0.5 * (1 + scipy.special.erf(x / 2**0.5)))",
+    numpy_grad="p + x * np.exp(-0.5 * x * x) * 0.3989422804014327", ulp=(3, 4),
     derivative_zero=(-0.751791525, 0.30), paper="Hendrycks and Gimpel, Gaussian error linear units, arXiv:1606.08415",
 )
 def gelu(x):
@@ -127,7 +129,7 @@ def gelu(x):
 
 
 @activation(
-    definition="log1p(exp(-abs(x))) + (x + abs(x)) / 2", numpy="np.logaddexp(x, 0)", ulp=(3, 4),
+    definition="log1p(exp(-abs(x))) + (x + abs(x)) / 2", numpy="np.logaddexp(x, 0)", numpy_grad="1 / (1 + np.exp(-x))", ulp=(3, 4),
     paper="Dugas, Bengio, Belisle, Nadeau and Garcia, Incorporating second-order functional knowledge, NIPS 2000",
 )
 def softplus(x):
@@ -146,7 +148,8 @@ def softplus_from_output(y):
 
 
 @activation(
-    definition="(x + abs(x)) / 2 + alpha * expm1((x - abs(x)) / 2)", numpy="np.where(x > 0, x, alpha * np.expm1(x))", ulp=(3, 4), kinks=(0,),
+    definition="(x + abs(x)) / 2 + alpha * expm1((x - abs(x)) / 2)", numpy="np.where(x > 0, x, (e := alpha * np.expm1(x)))",
+    numpy_grad="np.where(x > 0, x.dtype.type(1), e + alpha)", ulp=(3, 4), kinks=(0,),
     paper="Clevert, Unterthiner and Hochreiter, Fast and accurate deep network learning by exponential linear units, arXiv:1511.07289",
 )
 def elu(x, alpha=1.0):
@@ -162,7 +165,7 @@ def elu_from_output(y, alpha=1.0):
 
 
 @activation(
-    definition="x / (1 + abs(x))", numpy="x / (1 + np.abs(x))", ulp=(2, 4),
+    definition="x / (1 + abs(x))", numpy="x / (d := 1 + np.abs(x))", numpy_grad="1 / (d * d)", ulp=(2, 4),
     paper="Turian, Bergstra and Bengio, Quadratic features and deep architectures for chunking, NAACL 2009",
 )
 def softsign(x):

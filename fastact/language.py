@@ -14,7 +14,7 @@ PRECISIONS = ("float32", "float64")
 # --- What a formula may say about itself ---------------------------------------------------------------------------------
 
 
-def activation(*, definition, numpy, ulp, kinks=(), aliases=(), paper="", derivative_zero=None):
+def activation(*, definition, numpy, numpy_grad="", ulp, kinks=(), aliases=(), paper="", derivative_zero=None):
     """Mark a formula as a catalog entry.
 
     Parameters
@@ -24,6 +24,8 @@ def activation(*, definition, numpy, ulp, kinks=(), aliases=(), paper="", deriva
         Another form than the formula's own.
     numpy : str
         The way it is usually written in NumPy: what benchmarks compare with.
+    numpy_grad : str
+        The same for the derivative; it may use the value, ``y``, and whatever `numpy` names by ``:=``.
     ulp : tuple of float
         The promised largest error of value and derivative, in ULP, wherever the result is normal.
     kinks : tuple of float
@@ -41,6 +43,7 @@ def activation(*, definition, numpy, ulp, kinks=(), aliases=(), paper="", deriva
         formula.entry = {
             "definition": definition,
             "numpy": numpy,
+            "numpy_grad": numpy_grad,
             "ulp": tuple(ulp),
             "kinks": tuple(kinks),
             "aliases": tuple(aliases),
