@@ -64,7 +64,8 @@ class BuildOptional(build_ext):
             super().build_extension(extension)
         except Exception as error:  # every compiler fails in its own way
             self.failed.append(extension)
-            print(f"fastact: {extension.name} was not compiled ({error}); the package works without it", file=sys.stderr)
+            # In one piece: other extensions are compiled at the same time.
+            sys.stderr.write(f"fastact: {extension.name} was not compiled ({error}); the package works without it\n")
 
 
 def write(path, text):

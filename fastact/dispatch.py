@@ -20,7 +20,6 @@ UNMEASURED_NS = 0.3  # per element, of a kernel that the tuning table does not k
 
 _backend = "auto"
 _override = contextvars.ContextVar("fastact_backend", default=None)
-_warm = set()  # (record name, mode, dtype): compiled by Numba in this process
 _listeners = []  # called when a decision may have changed
 
 threads = cython.frontend or executor  # who has set_num_threads and get_num_threads
@@ -188,7 +187,7 @@ def ready(record, mode, precision, backend):
         return False
     if backend == "cython":
         return bool(cython.kernel(record, mode, precision))
-    return backend == "numpy" or (record.name, mode, precision) in _warm
+    return backend == "numpy" or numba.compiled(record, mode, precision)
 
 
 def numba_pays(record, mode, precision):
@@ -300,11 +299,6 @@ def explain(activation, x=None, *, mode="value", dtype=None):
         record.name, mode, precision, None if array is None else n, choice.backend,
         cython.level() if choice.backend == "cython" else None, team, path, choice.why,
     )  # fmt: skip
-
-
-def mark_warm(record, mode, precision):
-    """Note that Numba's kernel is compiled."""
-    _warm.add((record.name, mode, precision))
 
 
 def on_change(listener):

@@ -47,13 +47,24 @@ def _fingerprint():
         return file.read()
 
 
+_compiled = set()
+
+
+def compiled(record, mode, precision):
+    """Whether a kernel is compiled in this process."""
+    return (record.name, mode, precision) in _compiled
+
+
 @functools.cache
 def kernel(record, mode, precision, varying=False):
     """Compile (or load from the cache) one kernel; returns Numba's cfunc, whose ``address`` is the kernel's."""
     from . import numba_source
 
     stem = f"{record.name}_{mode}_{precision}" + ("_varying" if varying else "")
-    return _module(stem, numba_source.kernel(record, mode, precision, varying)).kernel
+    made = _module(stem, numba_source.kernel(record, mode, precision, varying)).kernel
+    if not varying:
+        _compiled.add((record.name, mode, precision))
+    return made
 
 
 @functools.cache

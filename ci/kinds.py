@@ -1,0 +1,120 @@
+"""Run the tests in the four kinds of installation: with the extension or without it, with Numba or without it.
+
+    python3 ci/kinds.py [--keep FOLDER] [option of pytest ...]
+
+All four must pass, and a test that every kind skips is a failure: nobody would notice what it no longer checks. The wheels are built
+from the source distribution, so that is checked too.
+"""
+
+import argparse
+import collections
+import contextlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree
+from pathlib import Path
+
+import environment
+from environment import ROOT, Environment, run, say
+
+KINDS = {
+    "extension and Numba": (True, True),
+    "extension only": (True, False),
+    "Numba only": (False, True),
+    "neither": (False, False),
+}
+
+
+def build(folder):
+    """The wheels without and with the extension."""
+    venv = Environment(folder / "builder")
+    say("Building the source distribution")
+    venv.pip("install", "--quiet", "build")
+    sources = environment.copy_sources(folder / "sources")
+    run(venv.python, "-m", "build", "--sdist", "--outdir", folder, sources, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    (sdist,) = folder.glob("*.tar.gz")
+    wheels = {}
+    for extension in (False, True):
+        say(f"Building the wheel {'with' if extension else 'without'} the extension from {sdist.name}")
+        to = folder / f"wheel-{extension}"
+        variables = environment.clean(FASTACT_BUILD_EXTENSION=str(int(extension)))
+        venv.pip("wheel", "--quiet", "--no-deps", "--wheel-dir", to, sdist, env=variables)
+        (wheels[extension],) = to.glob("*.whl")
+    return wheels
+
+
+def outcomes(report):
+    """What became of each test, from a report in JUnit's format."""
+    found = {}
+    for case in xml.etree.ElementTree.parse(report).getroot().iter("testcase"):
+        skips = [s for s in case.iter("skipped") if s.get("type") != "pytest.xfail"]
+        bad = [*case.iter("failure"), *case.iter("error")]
+        found[case.get("classname"), case.get("name")] = "failed" if bad else "skipped" if skips else "passed"
+    return found
+
+
+def never_run(reports):
+    """The tests that no kind runs.
+
+    Rows of a parametrized test differ from kind to kind: one that is in every kind must run in one of them, and of each test some
+    row must run somewhere.
+    """
+    rows, functions = collections.defaultdict(list), collections.defaultdict(list)
+    for found in reports:
+        for (module, name), outcome in found.items():
+            rows[module, name].append(outcome)
+            functions[module, name.partition("[")[0]].append(outcome)
+    silent = {row for row, seen in rows.items() if len(seen) == len(reports) and set(seen) == {"skipped"}}
+    return sorted(silent | {f for f, seen in functions.items() if set(seen) == {"skipped"}})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keep", metavar="FOLDER", type=Path, help="an empty or new folder to work in, which stays")
+    options, rest = parser.parse_known_args()
+    with contextlib.ExitStack() as stack:
+        folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fastact-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        sys.exit(check(folder.resolve(), rest))
+
+
+def check(folder, rest):
+    import tomllib  # not above: an old Python is to hear from `environment` that it is one
+
+    needed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]["test"]
+    wheels = build(folder)
+    suite = folder / "suite"  # the tests without the sources beside them
+    shutil.copytree(ROOT / "tests", suite / "tests", ignore=environment.REMAINS)
+    shutil.copy(ROOT / "pyproject.toml", suite)
+    reports, lines, codes = [], [], []
+    for kind, (extension, numba) in KINDS.items():
+        say(f"Installing: {kind}")
+        venv = Environment(folder / kind.replace(" ", "-"))
+        venv.pip("install", "--quiet", wheels[extension], *needed)
+        if not numba:  # a declared dependency that is absent all the same
+            run(venv.python, "-m", "pip", "uninstall", "--quiet", "--yes", "numba", "llvmlite")
+        there = venv.where()
+        if ("no extension" not in there, "no Numba" not in there) != (extension, numba):
+            sys.exit(f"This is not the installation that was to be: {kind}")
+        report, start = folder / f"{venv.folder.name}.xml", time.monotonic()
+        command = [venv.python, "-m", "pytest", "-n", "auto", "-q", "-r", "fE", f"--junit-xml={report}", *rest]
+        variables = environment.clean(PYTHONSAFEPATH="1", FASTACT_CACHE_DIR=str(folder / "cache" / venv.folder.name))
+        codes.append(subprocess.run([str(c) for c in command], check=False, cwd=suite, env=variables).returncode)
+        reports.append(outcomes(report) if report.exists() else {})
+        count = collections.Counter(reports[-1].values())
+        seconds = time.monotonic() - start
+        lines.append(f"{kind:20} {count['passed']:8,} passed {count['failed']:5,} failed {count['skipped']:5,} skipped {seconds:6.0f} s")
+    say("The four kinds")
+    print(*lines, sep="\n")
+    silent = never_run(reports)
+    for module, name in silent:
+        print(f"skipped in every kind: {module}::{name}")
+    print("All is well." if not silent and not any(codes) else "Something is wrong.", flush=True)
+    return 1 if silent or any(codes) else 0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""A use of every part of the API, for mypy alone (`ci/lint.py`); it is never run.
+
+What is right must type-check, and `assert_type` says with what result. What is wrong must not: its line carries an ignore, and
+mypy's strict mode complains about an ignore that ignores nothing.
+"""
+
+from typing import Any, assert_type
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fastact
+
+Single = NDArray[np.float32]
+Double = NDArray[np.float64]
+
+
+def right(x: Single, d: Double, i: NDArray[np.int64], gradient: Single, some: NDArray[Any]) -> None:
+    assert_type(fastact.relu(x), Single)
+    assert_type(fastact.relu(d), Double)
+    assert_type(fastact.relu(2.0), np.float64)
+    assert_type(fastact.relu(np.float32(2)), np.float32)
+    assert_type(fastact.relu(x, out=x), Single)
+    assert_type(fastact.relu(x, out=(d,)), Double)
+    assert_type(fastact.relu(x, where=x > 0, order="C", casting="same_kind"), Single)
+    assert_type(fastact.leaky_relu(x, 0.2), Single)
+    assert_type(fastact.elu(x, alpha=2), Single)
+    for mixed in (i, some, [1, 2], [[1.0], [2.0]], True):
+        fastact.relu(mixed)
+    fastact.relu(x, dtype=np.float64)
+    fastact.elu(x, alpha=d)
+
+    assert_type(fastact.leaky_relu.grad(x, 0.2, at_zero=0.2), Single)
+    assert_type(fastact.gelu.grad(x, out=x), Single)
+    assert_type(fastact.gelu.value_and_grad(x), tuple[Single, Single])
+    assert_type(fastact.gelu.value_and_grad(x, out=(x, d)), tuple[Single, Double])
+    assert_type(fastact.gelu.value_and_grad(2.0), tuple[np.float64, np.float64])
+    fastact.gelu.value_and_grad(x, out=(None, x))
+    assert_type(fastact.silu.backward(gradient, x), Single)
+    assert_type(fastact.silu.backward(gradient, x, out=gradient), Single)
+    assert_type(fastact.tanh.backward(gradient, output=x), Single)
+    assert_type(fastact.leaky_relu.backward(gradient, output=x, negative_slope=0.2, at_zero=0.2, out=x), Single)
+
+    assert_type(fastact.gelu.value_and_grad_ufunc, np.ufunc)
+    assert_type(fastact.gelu.backward.ufunc, np.ufunc)
+    assert_type(fastact.gelu.name, str)
+    fastact.get("swish").grad(x, out=x)
+    print(fastact.get("swish").record.ulp)
+    assert_type(fastact.names(), list[str])
+    with fastact.use_backend("numpy"):
+        fastact.set_backend(fastact.get_backend())
+    fastact.set_num_threads(fastact.get_num_threads())
+    assert_type(fastact.warmup(["relu", "gelu"], dtype="float32", mode="value", backend="numba"), int)
+    print(fastact.explain(fastact.gelu, x, mode="grad").backend)
+    fastact.explain("gelu", dtype=np.float32)
+
+
+def wrong(x: Single, c: NDArray[np.complex128], gradient: Single) -> None:
+    fastact.reul(x)  # type: ignore[attr-defined]
+    fastact.relu()  # type: ignore[call-overload]
+    fastact.relu("x")  # type: ignore[arg-type]
+    fastact.relu(c)  # type: ignore[type-var]
+    fastact.relu(1j)  # type: ignore[call-overload]
+    fastact.relu(x, 0.1)  # type: ignore[call-overload]
+    fastact.relu(x, outt=x)  # type: ignore[call-overload]
+    fastact.relu(x, out=[1.0])  # type: ignore[call-overload]
+    fastact.leaky_relu(x, at_zero=0.1)  # type: ignore[call-overload]
+    fastact.elu(x, alpha="1")  # type: ignore[arg-type]
+    fastact.gelu.value_and_grad(x, out=x)  # type: ignore[call-overload]
+    fastact.gelu.backward(gradient)  # type: ignore[call-overload]
+    fastact.gelu.backward(gradient, output=x)  # type: ignore[call-overload]
+    fastact.tanh.backward(gradient, x, output=x)  # type: ignore[call-overload]
+    fastact.set_backend("torch")  # type: ignore[arg-type]
+    fastact.explain("gelu", x, mode="valeu")  # type: ignore[arg-type]
+    y: int = fastact.relu(x)  # type: ignore[assignment]
+    print(y)
