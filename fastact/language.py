@@ -135,23 +135,23 @@ def biased_power(shifted):
 
 def polynomial(x, coefficients):
     """The polynomial with these coefficients, lowest order first."""
-    return estrin(x, coefficients["float64"], fma)
+    return paired(x, coefficients["float64"], fma)
 
 
 INTRINSICS = {f.__name__: f for f in (abs, select, minimum, maximum, fma, square_rest, copysign, sqrt, biased_power, polynomial)}
 
 
-def estrin(x, terms, fma):
+def paired(x, terms, fma):
     """The polynomial with these terms, by `fma`; of numbers or of text.
 
-    Pairs first, then pairs of pairs: Horner's chain of dependent operations is twice as long, and such chains limit these loops.
+    Pairs of terms, then Horner's scheme in the square: half its chain of dependent operations for one multiplication more.
     """
-    terms = list(terms)
-    while len(terms) > 1:
-        pairs = [fma(high, x, low) for low, high in zip(terms[::2], terms[1::2], strict=False)]
-        terms = pairs + terms[len(pairs) * 2 :]
-        x = _product(x, x)
-    return terms[0]
+    pairs = [fma(high, x, low) for low, high in zip(terms[::2], terms[1::2], strict=False)] + list(terms[len(terms) // 2 * 2 :])
+    square = _product(x, x)
+    value = pairs[-1]
+    for pair in reversed(pairs[:-1]):
+        value = fma(value, square, pair)
+    return value
 
 
 def _product(a, b):

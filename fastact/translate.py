@@ -8,7 +8,7 @@ import inspect
 import textwrap
 import types
 
-from .language import INTRINSICS, estrin
+from .language import INTRINSICS, paired
 
 _OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.BitAnd: "&", ast.BitOr: "|"}
 _COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
@@ -224,7 +224,7 @@ class Writer:
 
     def polynomial(self, x, table):
         fma = self.intrinsic("fma")
-        return estrin(x, [self.literal(c) for c in table], lambda a, b, c: f"{fma}({a}, {b}, {c})")
+        return paired(x, [self.literal(c) for c in table], lambda a, b, c: f"{fma}({a}, {b}, {c})")
 
 
 def translate(functions, writer):

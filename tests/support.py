@@ -193,7 +193,7 @@ def isolated(code, *arguments, timeout=120, check=True, **environment):
     clean.update({k: str(v) for k, v in environment.items()})
     clean["PYTHONPATH"] = os.pathsep.join([str(PACKAGE.parent), str(pathlib.Path(__file__).parent)])
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code, *map(str, arguments)], env=clean, capture_output=True, text=True, timeout=timeout
+        [sys.executable, "-P", "-W", "error", "-c", code, *map(str, arguments)], env=clean, capture_output=True, text=True, timeout=timeout
     )
     if check and done.returncode:
         raise AssertionError(f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}")

@@ -102,7 +102,7 @@ class _Graph:
             return results[0] if len(results) == 1 else results
         if called == "polynomial":
             terms = [self.const(c) for c in read.resolve(node.args[1].id)[self.precision]]
-            return language.estrin(value(node.args[0]), terms, self.rounded_fma)
+            return language.paired(value(node.args[0]), terms, self.rounded_fma)
         arguments = [value(a) for a in node.args]
         return getattr(self, called)(*arguments) if hasattr(self, called) else self.call(language.INTRINSICS[called], arguments)[0]
 
