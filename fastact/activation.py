@@ -17,8 +17,6 @@ from .backends import numpy as numpy_backend
 
 _UFUNC_OPTIONS = ("where", "casting", "order", "dtype", "subok", "signature")
 _FLOATS = {np.dtype(name): name for name in catalog.DTYPES}
-
-
 _READABLE, _WRITABLE = 0x101, 0x501  # C-contiguous and aligned; writeable too, as array.flags.num has it
 
 
@@ -227,9 +225,7 @@ class Function(Runner):
                 inputs = [_real(value) for value in inputs[:count]] + inputs[count:]
             if not full and len(self.record.parameters) > len(self.record.given(mode)):
                 inputs = inputs[: ufunc.nin]
-            # A loop by numba.vectorize leaves flags behind; all the others clean up after themselves.
-            with np.errstate(all="ignore") if cython.frontend is None else contextlib.nullcontext():
-                return ufunc(*inputs, **options) if out is None else ufunc(*inputs, out=out, **options)
+            return ufunc(*inputs, **options) if out is None else ufunc(*inputs, out=out, **options)
         except (TypeError, ValueError, OverflowError) as error:
             raise self._explained(error, mode, inputs, out, options) from None
 

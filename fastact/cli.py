@@ -129,12 +129,7 @@ def demo(options):
     with progress("benchmark") as show:
         found = bench.run(rounds=options.rounds, progress=show)
     found["training"] = report.training_record(comparison)
-    _write_report(options, found)
-    if options.json:
-        show_json(found)
-        return
-    show_table(*bench.table(found), title=_TABLE_TITLE)
-    _say_where(options)
+    _publish(options, found)
 
 
 _TABLE_TITLE = "Time of a call of fastact, by number of elements, and how many times as fast that is as NumPy's way:"
@@ -147,6 +142,12 @@ def bench_command(options):
     _choose_files(options)
     with progress("benchmark") as show:
         found = bench.run(_known(options.names), rounds=options.rounds, progress=show)
+    _publish(options, found)
+
+
+def _publish(options, found):
+    from . import bench
+
     _write_report(options, found)
     if options.json:
         show_json(found)

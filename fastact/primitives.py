@@ -35,20 +35,22 @@ def power(n):
     return biased_power(n) * UNBIAS
 
 
+def reduced(x):
+    """Return r, n with x = r + n log 2, |r| <= log(2) / 2; n with ROUNDING_MAGIC added, as `biased_power` takes it."""
+    n = fma(x, LOG2E, ROUNDING_MAGIC)
+    whole = n - ROUNDING_MAGIC
+    return fma(whole, -LN2_LOW, fma(whole, -LN2_HIGH, x)), n
+
+
+def small_expm1(r):
+    """expm1(r), |r| <= log(2) / 2."""
+    return fma(r * r, polynomial(r, EXPM1), r)
+
+
 def exp_parts(x):
-    """Return q, n with exp(x) = 2**n * (1 + q), |x| <= EXP_REACH; n with ROUNDING_MAGIC added, as `biased_power` takes it."""
-    n = fma(x, LOG2E, ROUNDING_MAGIC)
-    whole = n - ROUNDING_MAGIC
-    r = fma(whole, -LN2_LOW, fma(whole, -LN2_HIGH, x))
-    return fma(r * r, polynomial(r, EXPM1), r), n
-
-
-def exp_parts_of_sum(x, low):
-    """As `exp_parts`, of x - low / 2; low no larger than a rounding error of x."""
-    n = fma(x, LOG2E, ROUNDING_MAGIC)
-    whole = n - ROUNDING_MAGIC
-    r = fma(-0.5, low, fma(whole, -LN2_LOW, fma(whole, -LN2_HIGH, x)))
-    return fma(r * r, polynomial(r, EXPM1), r), n
+    """Return q, n with exp(x) = 2**n * (1 + q), |x| <= EXP_REACH; n as `reduced` returns it."""
+    r, n = reduced(x)
+    return small_expm1(r), n
 
 
 def exp_expm1_parts(x):
@@ -68,8 +70,8 @@ def gauss_parts(a):
     """Return q, n with exp(-a * a / 2) = 2**n * (1 + q); 0 <= a <= GAUSS_REACH."""
     # a * a has twice the digits there are, and exp turns a lost one into an error of a * a / 2 times as much.
     square = a * a
-    q, n = exp_parts_of_sum(-0.5 * square, square_rest(a, square))
-    return q, n
+    r, n = reduced(-0.5 * square)
+    return small_expm1(fma(-0.5, square_rest(a, square), r)), n
 
 
 def mills(a):

@@ -98,14 +98,11 @@ cdef extern from *:
     PyObject *PyTuple_GET_ITEM(PyObject *, Py_ssize_t)
     bint PyTuple_CheckExact(PyObject *)
     bint PyFloat_CheckExact(PyObject *)
-    bint PyLong_CheckExact(PyObject *)
     double PyFloat_AS_DOUBLE(PyObject *)
-    double PyLong_AsDouble(PyObject *) except? -1.0
     void *Py_TYPE(PyObject *)
     PyObject *Py_None
     void Py_XINCREF(PyObject *)
     void Py_DECREF(PyObject *)
-    void Py_XDECREF(PyObject *)
 
 ctypedef PyArrayObject *Array
 
@@ -280,8 +277,7 @@ cdef inline bint number(PyObject *item, double *value) noexcept:
 cdef PyObject *quick(Runner self, PyObject *x_object, PyObject *gradient_object, PyObject *out_object, PyObject *out2_object, double *values):
     """Run the kernel now, or return NULL with no error set: then the general path decides."""
     cdef Array x, gradient, y, z
-    cdef Array operands[4]
-    cdef int count = 0, precision, ndim, common, i
+    cdef int precision, ndim, common, i
     cdef void *descr
     cdef bint fresh = out_object == NULL
     cdef intptr_t n = 1
