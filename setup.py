@@ -21,7 +21,7 @@ CY = pathlib.Path("fastact", "_cy")
 GCC = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 # Kernels: every formula is inlined, however long, since a call in the loop would stop SIMD. And blends that share a comparison
 # must not be taken apart into branches first: they would come back as twice the masks.
-GCC_KERNELS = ["-DCYTHON_INLINE=inline __attribute__((always_inline))", "-fno-thread-jumps"]
+GCC_KERNELS = ["-DCYTHON_INLINE=inline __attribute__((always_inline))", "-fno-thread-jumps", "-fschedule-insns"]
 MSVC = ["/O2", "/fp:precise"]
 
 

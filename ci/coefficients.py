@@ -9,6 +9,7 @@ fitted anew after each. All decisions are taken in multiple precision or by inte
 output does not depend on the machine. Needs mpmath only; takes about a minute.
 """
 
+import functools
 import sys
 from pathlib import Path
 
@@ -166,6 +167,46 @@ def mills_polynomial(precision):
     return in_reciprocal(lambda a, r: mills(a) / r, MILLS, precision)
 
 
+def expm1_of_half(precision):
+    degree = {"float32": 5, "float64": 10}[precision]
+    bound = mpmath.log(2) * mpf("1.01")
+    grid = [r for r in chebyshev_grid(-bound, bound, 14 * (degree + 2)) if r]
+    c, error, _ = fit(lambda r: mpmath.expm1(r / 2) / r, lambda r: abs(r) * mpmath.exp(-r / 2), grid, range(degree + 1), precision, (0.5, 0.125))
+    return c, f"degree {degree}, {in_bits(error)} of exp(r / 2)"
+
+
+NEAR = mpf(13) / 16  # below, exp(-a^2 / 2) needs no power of two
+NEAR_DEGREE = {"float32": 4, "float64": 8}
+FAR_DEGREE = {"float32": (3, 4), "float64": (8, 9)}
+
+
+def phi_near(precision):
+    degree, phi0 = NEAR_DEGREE[precision], rounded(1 / mpmath.sqrt(2 * mpmath.pi), precision)
+    grid = chebyshev_grid(mpf(2) ** -40, NEAR**2, 14 * (degree + 2))
+    values = {s: mpmath.erf(mpmath.sqrt(s / 2)) / (2 * mpmath.sqrt(s)) for s in grid}
+    c, error, _ = fit(values.get, lambda s: 1 / values[s], grid, range(degree + 1), precision, (phi0,))
+    return c, f"degree {degree}, {in_bits(error)}"
+
+
+@functools.cache
+def phi_far(precision):
+    (over, under), b = FAR_DEGREE[precision], mpf(rounded(mpmath.sqrt(2 * mpmath.pi), precision))
+    largest = MILLS[precision][0]
+    grid = [1 / r - 2 for r in chebyshev_grid(1 / (largest + 2), 1 / (NEAR + 2), 12 * (over + under))]
+    rest = {a: 1 / mills(a) - b * a for a in grid}
+    below = [mpf(1) for _ in grid]
+    for _ in range(6):  # each time the denominator of the last one in the weight
+        weight = [1 / ((b * a + rest[a]) * d) for a, d in zip(grid, below)]
+        rows = [[*(w * a**j for j in range(over + 1)), *(-w * rest[a] * a**j for j in range(under))] for a, w in zip(grid, weight)]
+        solution, *_ = minimax(rows, [w * rest[a] * a**under for a, w in zip(grid, weight)])
+        denominator = [*solution[over + 1 :], mpf(1)]
+        below = [mpmath.polyval(denominator[::-1], a) for a in grid]
+    denominator = [rounded(c, precision) for c in denominator]
+    exact = {a: mpmath.polyval([mpf(c) for c in denominator[::-1]], a) for a in grid}
+    numerator, error, _ = fit(lambda a: rest[a] * exact[a], lambda a: 1 / ((b * a + rest[a]) * exact[a]), grid, range(over + 1), precision)
+    return numerator, denominator, f"{float(NEAR)} <= a <= {largest}, degrees {over} and {under}, {in_bits(error)}"
+
+
 # ---- the file ----
 
 HEADER = '''"""Coefficients and constants of the primitives. Made by `python ci/coefficients.py`: do not edit.
@@ -180,6 +221,9 @@ LOG1P_TEXT = """log1p(z) = v (2 + w P(w)) = fma(v, fma(w, P(w), -z), z), the mor
 MILLS_TEXT = """R(a) = Phi(-a) exp(a^2/2) = erfcx(a / sqrt 2) / 2 of the normal distribution = r F, F = P(v), v = r - R0, r = 1 / d, d = a + K.
 The rounding of d and r is put right by R' = a R - 1/sqrt(2 pi):
 e = fma(-r, a, fma(-r, K, 1)); R = fma(r, F, -(d * e) * fma(a, r * F, -PHI0))."""
+EXPM1_OF_HALF_TEXT = """expm1(r / 2) = r P(r), |r| <= 1.01 log(2)."""
+PHI_NEAR_TEXT = """Phi(x) = 1/2 + x P(x^2), |x| <= NEAR."""
+PHI_FAR_TEXT = """Phi(-a) exp(a^2 / 2) = 1 / (a b + N(a) / D(a)), b = sqrt(2 pi) rounded."""
 
 
 def comment(text, *lines):
@@ -232,6 +276,16 @@ def make():
     ):
         head, both = polynomial(name, text, function)
         parts.append(head + table(name, {p: c for p, (c, _) in both.items()}))
+    for name, text, function in (("EXPM1_OF_HALF", EXPM1_OF_HALF_TEXT, expm1_of_half), ("PHI_NEAR", PHI_NEAR_TEXT, phi_near)):
+        head, both = polynomial(name, text, function)
+        parts.append(head + table(name, {p: c for p, (c, _) in both.items()}))
+    far = {p: phi_far(p) for p in SIGNIFICANT}
+    parts.append(
+        comment(PHI_FAR_TEXT, *(f"{p}: {note}." for p, (*_, note) in far.items()))
+        + "\n".join(table(f"PHI_FAR_{n}", {p: f[i] for p, f in far.items()}) for i, n in enumerate("ND"))
+    )
+    parts.append(table("NEAR", {p: float(NEAR) for p in SIGNIFICANT}))
+    parts.append(table("SQRT_2PI", {p: rounded(mpmath.sqrt(2 * mpmath.pi), p) for p in SIGNIFICANT}))
     parts.append(table("MILLS_K", {p: m[1] for p, m in MILLS.items()}))
     parts.append(table("MILLS_R0", {p: m[2] for p, m in MILLS.items()}))
     return "\n".join(parts)

@@ -9,7 +9,7 @@ from . import formulas, language
 MODES = ("value", "grad", "value_and_grad", "backward", "backward_from_output")
 DTYPES = language.PRECISIONS
 
-NO_FMA_ULP = 2  # what the level without FMA may add to a record's bounds
+NO_FMA_ULP = 2  # what the level without FMA, and the NumPy backend, may add to a record's bounds
 
 # What each mode reads and writes, in the order of the ufunc's operands (parameters stand between the two).
 INPUTS = {

@@ -8,19 +8,37 @@ A new activation needs its function here and nothing anywhere else.
 """
 
 from .coefficients import LOG1P
-from .language import activation, copysign, fma, from_output, maximum, minimum, polynomial, select
+from .language import (
+    abs_at_most,
+    activation,
+    biased_power,
+    copysign,
+    either_polynomial,
+    fma,
+    from_output,
+    maximum,
+    minimum,
+    polynomial,
+    select,
+)
 from .primitives import (
+    BIASED_SQRT_2PI,
     EXP_REACH,
     GAUSS_REACH,
     INFINITY,
     LARGEST,
+    NEAR,
     PHI0,
     PHI0_LOW,
+    PHI_FAR_0,
+    PHI_FAR_D,
+    PHI_FAR_REST,
+    PHI_NEAR_REST,
+    UNBIAS,
     exp,
     exp_expm1_parts,
     exp_parts,
     gauss_parts,
-    mills,
     power,
     scale,
 )
@@ -80,11 +98,10 @@ def sigmoid_from_output(y):
 def tanh(x):
     """Hyperbolic tangent, from -1 to 1."""
     q, n, e = exp_expm1_parts(-2 * minimum(abs(x), EXP_REACH / 2))
-    r = 1 / (2 + e)
     half = -0.5 * e
-    z = scale(4 * (1 + q), n)
-    low = fma(-z, 0.25 * z * r, z)
-    return copysign(fma(-half, e * r, half), x), fma(-0.25 * low, low, low)
+    r = 1 / (1 - half)
+    w = (1 + q) * r * power(n)  # 1 - abs(tanh x)
+    return copysign(fma(half, half * r, half), x), fma(-w, w, w + w)
 
 
 @from_output(tanh)
@@ -113,19 +130,26 @@ def silu(x):
 @activation(
     definition="x * erfc(-x / sqrt(2)) / 2", numpy="x * (p := 0.5 * (1 + scipy.special.erf(x / 2**0.5)))",
     numpy_grad="p + x * np.exp(-0.5 * x * x) * 0.3989422804014327", ulp=(3, 4),
-    derivative_zero=(-0.751791525, 0.30), paper="Hendrycks and Gimpel, Gaussian error linear units, arXiv:1606.08415",
+    derivative_zero=(-0.751791525, 0.5), paper="Hendrycks and Gimpel, Gaussian error linear units, arXiv:1606.08415",
 )
 def gelu(x):
     """Gaussian error linear unit: x * Phi(x), with Phi the distribution function of the normal distribution."""
-    a = minimum(abs(x), GAUSS_REACH)
+    a = abs_at_most(x, GAUSS_REACH)
+    square = a * a
     q, n = gauss_parts(a)
-    high, low, lower = mills(a)
-    m = fma(a, q, a)
-    rest = fma(a, q, a - m)  # what the rounding of m lost
-    tail = scale(fma(m, high, fma(m, low, rest * high)), n)
-    slope = fma(-a, PHI0, high) + (fma(-a, PHI0_LOW, low) + lower)
-    left = scale(fma(slope, q, slope), n)
-    return select(x < 0, -0.0, x) - tail, select(x < 0, left, 1 - left)
+    p = biased_power(n)  # larger than the power, and d is as much smaller
+    # Far out Phi(-a) = p (1 + q) d / (a b d + over); near 0 Phi = 1/2 + x over and n = 0. NaN is not far and stays what it is.
+    far = abs(x) >= NEAR
+    rest = either_polynomial(far, a, PHI_FAR_REST, square, PHI_NEAR_REST)
+    over = fma(rest, select(far, a, square), select(far, PHI_FAR_0, PHI0))
+    d = polynomial(a, PHI_FAR_D)
+    ad = a * d
+    below = fma(BIASED_SQRT_2PI, ad, over)
+    tail = -p * (ad / below)
+    value = fma(select(far, q, x), select(far, tail, fma(x, over, 0.5)), select(far, select(x > 0, x, -0.0) + tail, -0.0))
+    left = fma(p, q, p) * fma(-a, PHI0 * UNBIAS, d / below)
+    middle = fma(x, fma(square, rest, fma(PHI0, q, PHI0_LOW)), fma(x, 2 * PHI0, 0.5))
+    return value, select(far, select(x < 0, left, 1 - left), middle)
 
 
 @activation(

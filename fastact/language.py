@@ -80,6 +80,7 @@ class constant(float):
 
 ROUNDING_MAGIC = constant(float32=1.5 * 2**23, float64=1.5 * 2**52)  # a sum with it has no room for a fraction
 SPLITTER = constant(float32=2**12 + 1, float64=2**27 + 1)  # Veltkamp's: a product with it parts the digits in the middle
+HORNER = (2, 4, 6)  # numbers of terms for which Horner's scheme is the faster one; with 5, which exp has, it is slower
 POWER_BIAS = constant(float32=40, float64=100)
 
 
@@ -119,6 +120,11 @@ def copysign(magnitude, sign):
     return np.copysign(magnitude, sign)
 
 
+def abs_at_most(x, limit):
+    """``|x|``, but never above `limit`; `limit` if ``x`` is NaN. One operation, of integers."""
+    return np.fmin(np.abs(x), limit)
+
+
 def sqrt(x):
     """Square root, correctly rounded."""
     return np.sqrt(x)
@@ -138,21 +144,41 @@ def polynomial(x, coefficients):
     return paired(x, coefficients["float64"], fma)
 
 
-INTRINSICS = {f.__name__: f for f in (abs, select, minimum, maximum, fma, square_rest, copysign, sqrt, biased_power, polynomial)}
+def either_polynomial(condition, x, coefficients, other_x, other):
+    """The polynomial of `x` with these coefficients where the condition holds, and that of `other_x` with the other ones elsewhere.
 
-
-def paired(x, terms, fma):
-    """The polynomial with these terms, by `fma`; of numbers or of text.
-
-    Pairs of terms, then Horner's scheme in the square: half its chain of dependent operations for one multiplication more.
+    Evaluated once, with coefficients that are chosen: to choose costs less than to multiply.
     """
-    pairs = [fma(high, x, low) for low, high in zip(terms[::2], terms[1::2], strict=False)] + list(terms[len(terms) // 2 * 2 :])
-    square = _product(x, x)
-    value = pairs[-1]
-    for pair in reversed(pairs[:-1]):
-        value = fma(value, square, pair)
+    return np.where(condition, polynomial(x, coefficients), polynomial(other_x, other))
+
+
+INTRINSICS = {
+    f.__name__: f
+    for f in (abs, abs_at_most, select, minimum, maximum, fma, square_rest, copysign, sqrt, biased_power, polynomial, either_polynomial)
+}
+TABLES = {"polynomial": (1,), "either_polynomial": (2, 4)}  # which arguments are tables of coefficients
+
+
+def paired(x, terms, fma, one=None):
+    """The polynomial with these terms, by `fma`; of numbers or of text. `one`: what needs no multiplication as the last term.
+
+    Long ones by pairs of terms, then Horner's scheme in the square: half the chain of dependent operations for one multiplication more.
+    """
+    pairs, step = list(terms), x
+    if len(terms) not in HORNER:
+        pairs = [fma(high, x, low) for low, high in zip(terms[::2], terms[1::2], strict=False)] + pairs[len(terms) // 2 * 2 :]
+        step = _product(x, x)
+    value = pairs.pop()
+    if pairs and one is not None and value == one:
+        value = _sum(step, pairs.pop())
+    for pair in reversed(pairs):
+        value = fma(value, step, pair)
     return value
 
 
 def _product(a, b):
     return f"({a} * {b})" if isinstance(a, str) else a * b
+
+
+def _sum(a, b):
+    return f"({a} + {b})" if isinstance(a, str) else a + b

@@ -5,17 +5,27 @@ power of two is applied, and the result is rounded once where it is subnormal.
 """
 
 from . import coefficients
-from .coefficients import EXPM1, MILLS
+from .coefficients import EXPM1, EXPM1_OF_HALF, MILLS
 from .language import POWER_BIAS, ROUNDING_MAGIC, biased_power, constant, fma, polynomial, square_rest
 
 LOG2E = constant(**coefficients.LOG2E)
 LN2_HIGH = constant(**coefficients.LN2_HIGH)  # with trailing zeros: n * LN2_HIGH is exact even without fma
 LN2_LOW = constant(**coefficients.LN2_LOW)
+HALF_LOG2E = constant(float32=LOG2E.float32 / 2, float64=LOG2E / 2)
+TWICE_LN2_HIGH = constant(float32=LN2_HIGH.float32 * 2, float64=LN2_HIGH * 2)
+TWICE_LN2_LOW = constant(float32=LN2_LOW.float32 * 2, float64=LN2_LOW * 2)
 INFINITY = float("inf")
 LARGEST = constant(float32=(2 - 2**-23) * 2.0**127, float64=(2 - 2**-52) * 2.0**1023)
 UNBIAS = constant(float32=2.0**-POWER_BIAS.float32, float64=2.0**-POWER_BIAS.float64)
 PHI0 = constant(**coefficients.PHI0)  # the normal density at 0
 PHI0_LOW = constant(**coefficients.PHI0_LOW)
+# The first coefficients of the two have a part of their own in gelu's derivative.
+PHI_NEAR_REST, PHI_FAR_REST = ({p: terms[1:] for p, terms in table.items()} for table in (coefficients.PHI_NEAR, coefficients.PHI_FAR_N))
+PHI_FAR_0 = constant(**{p: terms[0] for p, terms in coefficients.PHI_FAR_N.items()})
+# Smaller by as much as `biased_power` is larger than the power.
+PHI_FAR_D = {p: tuple(c * float(getattr(UNBIAS, p)) for c in terms) for p, terms in coefficients.PHI_FAR_D.items()}
+BIASED_SQRT_2PI = constant(**{p: c / float(getattr(UNBIAS, p)) for p, c in coefficients.SQRT_2PI.items()})
+NEAR = constant(**coefficients.NEAR)
 # The first two coefficients apart: added last, they leave the smallest rounding error.
 MILLS_0, MILLS_1 = (constant(**{precision: terms[i] for precision, terms in MILLS.items()}) for i in (0, 1))
 MILLS_REST = {precision: terms[2:] for precision, terms in MILLS.items()}
@@ -70,8 +80,10 @@ def gauss_parts(a):
     """Return q, n with exp(-a * a / 2) = 2**n * (1 + q); 0 <= a <= GAUSS_REACH."""
     # a * a has twice the digits there are, and exp turns a lost one into an error of a * a / 2 times as much.
     square = a * a
-    r, n = reduced(-0.5 * square)
-    return small_expm1(fma(-0.5, square_rest(a, square), r)), n
+    n = fma(square, -HALF_LOG2E, ROUNDING_MAGIC)
+    whole = n - ROUNDING_MAGIC
+    r = fma(whole, -TWICE_LN2_LOW, fma(whole, -TWICE_LN2_HIGH, -square)) - square_rest(a, square)
+    return r * polynomial(r, EXPM1_OF_HALF), n
 
 
 def mills(a):

@@ -5,10 +5,11 @@
 
 import ast
 import inspect
+import itertools
 import textwrap
 import types
 
-from .language import INTRINSICS, paired
+from .language import INTRINSICS, TABLES, paired
 
 _OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.BitAnd: "&", ast.BitOr: "|"}
 _COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
@@ -96,11 +97,14 @@ class Source:
     def _read_call(self, node, known):
         name = node.func.id
         if self.is_intrinsic(name):
-            if name == "polynomial":
-                table = self.resolve(node.args[1].id) if isinstance(node.args[1], ast.Name) else None
-                if not isinstance(table, dict):
-                    raise FormulaError(self.where(node) + "polynomial takes a table of coefficients by precision")
-                self._read(node.args[0], known)
+            tables = TABLES.get(name, ())
+            for i in tables:
+                if not isinstance(node.args[i], ast.Name) or not isinstance(self.resolve(node.args[i].id), dict):
+                    raise FormulaError(self.where(node) + f"{name} takes a table of coefficients by precision")
+            if tables:
+                for i, argument in enumerate(node.args):
+                    if i not in tables:
+                        self._read(argument, known)
                 return
         else:
             function = self.resolve(name)
@@ -157,6 +161,11 @@ def closure(functions):
     for function in functions:
         visit(function, ())
     return done
+
+
+def is_condition(node):
+    """Whether an expression is true or false, and not a number."""
+    return isinstance(node, ast.Compare) or (isinstance(node, ast.BinOp) and isinstance(node.op, (ast.BitAnd, ast.BitOr)))
 
 
 # --- Writing -------------------------------------------------------------------------------------------------------------
@@ -217,14 +226,21 @@ class Writer:
         name = node.func.id
         if not read.is_intrinsic(name):
             return f"{self.function_name(read.resolve(name))}({', '.join(text(a) for a in read.bind(node))})"
+        tables = [read.resolve(node.args[i].id)[self.precision] for i in TABLES.get(name, ())]
         if name == "polynomial":
-            table = read.resolve(node.args[1].id)[self.precision]
-            return self.polynomial(text(node.args[0]), table)
+            return self.polynomial(text(node.args[0]), [self.literal(c) for c in tables[0]])
+        if name == "either_polynomial":
+            condition, x, other = (text(node.args[i]) for i in (0, 1, 3))
+            terms = [self.select(condition, *map(self.literal, pair)) for pair in itertools.zip_longest(*tables, fillvalue=0.0)]
+            return self.polynomial(self.select(condition, x, other), terms)
         return f"{self.intrinsic(name)}({', '.join(text(a) for a in node.args)})"
 
-    def polynomial(self, x, table):
+    def select(self, condition, yes, no):
+        return f"{self.intrinsic('select')}({condition}, {yes}, {no})"
+
+    def polynomial(self, x, terms):
         fma = self.intrinsic("fma")
-        return paired(x, [self.literal(c) for c in table], lambda a, b, c: f"{fma}({a}, {b}, {c})")
+        return paired(x, terms, lambda a, b, c: f"{fma}({a}, {b}, {c})", self.literal(1.0))
 
 
 def translate(functions, writer):

@@ -105,28 +105,28 @@ def ulps(actual, near, rest=0.0):
     return np.where(right, 0.0, np.where(np.isnan(error), np.inf, error))
 
 
-def allowed(record, which, x, near, dtype, extra=0.0):
-    """The error that is allowed at each point, in ULP."""
+def allowed(record, which, x, near, dtype, extra=0.0, factor=1.0):
+    """The error that is allowed at each point, in ULP; `factor` is what the derivative was multiplied by."""
     limits = np.finfo(dtype)
     bound = np.full(x.shape, float(record.ulp[which]) + extra)
     bound[np.abs(near) < float(limits.tiny)] = 4
     if which == 1 and record.derivative_zero is not None:
         x0, term = record.derivative_zero
-        of_term = unit(np.float64(term), dtype) / unit(near, dtype)
+        of_term = unit(np.float64(term) * np.abs(factor), dtype) / unit(near, dtype)
         bound = np.where(np.abs(x - x0) < 0.5, np.maximum(bound, of_term * max(1.0, extra) + extra), bound)
     return bound
 
 
-def check(record, which, x, actual, near, rest=0.0, *, what, extra=0.0):
+def check(record, which, x, actual, near, rest=0.0, *, what, extra=0.0, factor=1.0):
     """Assert the bound at all points that are no kinks, and print the largest error where the result is normal."""
     wide = x.astype(np.float64)
     use = ~np.isin(wide, record.kinks)
     if not use.any():
         return
     x, actual, near, wide = x[use], actual[use], near[use], wide[use]
-    rest = rest[use] if isinstance(rest, np.ndarray) else rest
+    rest, factor = (v[use] if isinstance(v, np.ndarray) else v for v in (rest, factor))
     error = ulps(actual, near, rest)
-    bound = allowed(record, which, wide, near, actual.dtype, extra)
+    bound = allowed(record, which, wide, near, actual.dtype, extra, factor)
     normal = (np.abs(near) >= float(np.finfo(actual.dtype).tiny)) & (bound <= record.ulp[which] + extra)
     kind = ("value", "derivative")[which]
     if normal.any():

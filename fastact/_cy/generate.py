@@ -35,9 +35,12 @@ class CythonWriter(translate.Writer):
 
     def write(self, function):
         lines = super().write(function).splitlines(keepends=True)
-        names = [n.id for s in translate.source(function).body for n in _names(s.targets[0])]
-        if names:
-            lines.insert(1, f"    cdef {self.real} {', '.join(names)}\n")
+        kinds = {"bint": [], self.real: []}
+        for statement in translate.source(function).body:
+            kinds["bint" if translate.is_condition(statement.value) else self.real] += [n.id for n in _names(statement.targets[0])]
+        for kind, names in kinds.items():
+            if names:
+                lines.insert(1, f"    cdef {kind} {', '.join(names)}\n")
         return "".join(lines)
 
 
@@ -77,7 +80,7 @@ def generate():
     for precision in catalog.DTYPES:
         writer = CythonWriter(precision)
         real = writer.real
-        for name, count in (("abs", 1), ("minimum", 2), ("maximum", 2), ("fma", 3), ("copysign", 2), ("sqrt", 1), ("biased_power", 1), ("square_rest", 2)):
+        for name, count in (("abs", 1), ("abs_at_most", 2), ("minimum", 2), ("maximum", 2), ("fma", 3), ("copysign", 2), ("sqrt", 1), ("biased_power", 1), ("square_rest", 2)):
             intrinsics.append(f"    {real} {writer.intrinsic(name)}({', '.join([real] * count)}) noexcept")
         intrinsics.append(f"    {real} {writer.intrinsic('select')}(bint, {real}, {real}) noexcept")
         functions = [f for r in catalog.records().values() for f in (r.formula, r.from_output) if f is not None]

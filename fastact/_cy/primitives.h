@@ -20,6 +20,16 @@
 
 #define FASTACT_INTRINSICS(name, real, integer, mantissa, bias, c_abs, c_sqrt, c_copysign, c_fma)                     \
     FASTACT_INLINE real abs_##name(real x) { return c_abs(x); }                                                           \
+    FASTACT_INLINE real abs_at_most_##name(real x, real limit)                                                           \
+    {                                                                                                                    \
+        integer bits, most;                                                                                              \
+        memcpy(&bits, &x, sizeof bits);                                                                                  \
+        memcpy(&most, &limit, sizeof most);                                                                              \
+        bits &= ~((integer)1 << (sizeof bits * 8 - 1));                                                                  \
+        bits = bits > most ? most : bits;                                                                                \
+        memcpy(&x, &bits, sizeof x);                                                                                     \
+        return x;                                                                                                        \
+    }                                                                                                                    \
     FASTACT_INLINE real sqrt_##name(real x) { return c_sqrt(x); }                                                         \
     FASTACT_INLINE real copysign_##name(real x, real s) { return c_copysign(x, s); }                                      \
     FASTACT_INLINE real select_##name(int c, real a, real b) { return c ? a : b; }                                       \

@@ -49,6 +49,12 @@ def _square_rest(builder, a, square):
     return builder.fadd(rest, builder.fmul(low, low))
 
 
+def _abs_at_most(builder, x, limit):
+    integer = ir.IntType(64 if x.type == ir.DoubleType() else 32)
+    bits, most = builder.and_(builder.bitcast(x, integer), ir.Constant(integer, 2 ** (integer.width - 1) - 1)), builder.bitcast(limit, integer)
+    return builder.bitcast(builder.select(builder.icmp_unsigned(">", bits, most), most, bits), x.type)
+
+
 def _call(name):
     def build(builder, *values):
         function = builder.module.declare_intrinsic(
@@ -61,6 +67,7 @@ def _call(name):
 
 __all__ = []
 _define("abs", 1, _call("fabs"))
+_define("abs_at_most", 2, _abs_at_most)
 _define("sqrt", 1, _call("sqrt"))
 _define("copysign", 2, _call("copysign"))
 _define("fma", 3, lambda b, x, y, z: b.fma(x, y, z) if _HAS_FMA else b.fadd(b.fmul(x, y), z))

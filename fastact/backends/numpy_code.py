@@ -28,6 +28,9 @@ class _Node:
     def __mul__(self, other):
         return self.graph.multiply(self, other)
 
+    def __add__(self, other):
+        return self.graph.add(self, other)
+
 
 _BOOLEAN = {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "bitwise_and", "bitwise_or", "flip", "keep"}
 _OPERATORS = {ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.BitAnd: "bitwise_and", ast.BitOr: "bitwise_or"}
@@ -100,11 +103,14 @@ class _Graph:
         if not read.is_intrinsic(called):
             results = self.call(read.resolve(called), [value(a) for a in read.bind(node)])
             return results[0] if len(results) == 1 else results
-        if called == "polynomial":
-            terms = [self.const(c) for c in read.resolve(node.args[1].id)[self.precision]]
-            return language.paired(value(node.args[0]), terms, self.rounded_fma)
+        if called in language.TABLES:
+            arguments = [self.table(read, a) if i in language.TABLES[called] else value(a) for i, a in enumerate(node.args)]
+            return getattr(self, called)(*arguments)
         arguments = [value(a) for a in node.args]
         return getattr(self, called)(*arguments) if hasattr(self, called) else self.call(language.INTRINSICS[called], arguments)[0]
+
+    def table(self, read, node):
+        return [self.const(c) for c in read.resolve(node.id)[self.precision]]
 
     # Operations, with what is known about them
 
@@ -212,6 +218,15 @@ class _Graph:
             if one.kind == "const":
                 return one if one.value else other
         return self.make("bitwise_or", a, b)
+
+    def polynomial(self, x, terms):
+        return language.paired(x, terms, self.rounded_fma, self.const(1))
+
+    def either_polynomial(self, condition, x, terms, other_x, others):
+        return self.select(condition, self.polynomial(x, terms), self.polynomial(other_x, others))
+
+    def abs_at_most(self, a, limit):
+        return self.minimum(self.abs(a), limit)  # a NaN may stay one
 
     def abs(self, a):
         return self.make("absolute", a)
