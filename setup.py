@@ -98,14 +98,14 @@ def extensions():
     for level in levels(sys.platform == "win32"):
         path = CY / f"kernels_{level}.pyx"
         write(path, text)
-        found.append(Extension(f"fastact._cy.kernels_{level}", [str(path)], depends=[str(CY / "primitives.h")]))
+        found.append(Extension(f"fastact._cy.kernels_{level}", [str(path)], depends=[str(CY / name) for name in ("primitives.h", "convert.h")]))
     found.append(
         Extension(
             "fastact._cy.frontend",
             [str(CY / name) for name in ("frontend.pyx", "executor.cpp", "pool.cpp")],
             include_dirs=[numpy.get_include()],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
-            depends=[str(CY / name) for name in ("executor.hpp", "pool.hpp")],
+            depends=[str(CY / name) for name in ("executor.hpp", "pool.hpp", "convert.h")],
             language="c++",
         )
     )

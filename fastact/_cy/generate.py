@@ -13,9 +13,28 @@ from libc.stdint cimport intptr_t
 cdef extern from "primitives.h" nogil:
 {intrinsics}
 
+cdef extern from "convert.h" nogil:
+    void fastact_widen_float16(const void *, void *, intptr_t) noexcept
+    void fastact_narrow_float16(const void *, void *, intptr_t) noexcept
+    void fastact_widen_bfloat16(const void *, void *, intptr_t) noexcept
+    void fastact_narrow_bfloat16(const void *, void *, intptr_t) noexcept
+    void fastact_widen_float32(const void *, void *, intptr_t) noexcept
+    void fastact_narrow_float32(const void *, void *, intptr_t) noexcept
+
+ctypedef void (*converter)(const void *, void *, intptr_t) noexcept nogil
 ctypedef void (*kernel_float32)(const float *, float *, float *, const float *, intptr_t) noexcept nogil
 ctypedef void (*kernel_float64)(const double *, double *, double *, const double *, intptr_t) noexcept nogil
 
+'''
+
+FOOTER = '''
+def converters():
+    """Addresses of what stands between memory and kernels: to what is computed in, and back; by what memory holds."""
+    return {
+        "float16": (<intptr_t><converter>fastact_widen_float16, <intptr_t><converter>fastact_narrow_float16),
+        "bfloat16": (<intptr_t><converter>fastact_widen_bfloat16, <intptr_t><converter>fastact_narrow_bfloat16),
+        "float32": (<intptr_t><converter>fastact_widen_float32, <intptr_t><converter>fastact_narrow_float32),
+    }
 '''
 
 
@@ -92,4 +111,4 @@ def generate():
                     parts.append(text)
                     rows.append(f"    table['{record.name}', '{mode}', '{precision}', {varying}] = <intptr_t><kernel_{precision}>{name}")
     table = ["def kernels():", '    """Addresses of all kernels, by (activation, mode, dtype, varying)."""', "    table = {}", *rows, "    return table"]
-    return HEADER.format(intrinsics="\n".join(intrinsics)) + "\n".join(parts) + "\n" + "\n".join(table) + "\n"
+    return HEADER.format(intrinsics="\n".join(intrinsics)) + "\n".join(parts) + "\n" + "\n".join(table) + "\n" + FOOTER

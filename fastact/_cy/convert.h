@@ -1,0 +1,132 @@
+/* Between what memory holds and what a kernel computes in: float16 and bfloat16 to float32, float32 to float64, and back.
+
+   Contiguous and aligned, `from` and `to` apart. To the narrower type each number is rounded once, to nearest even: beyond the
+   largest it becomes infinite, subnormals are kept, and NaN stays NaN, with its sign and the upper part of its payload. Every
+   instruction-set level gives the same bits. Included where kernels are compiled, so once for each level. */
+#ifndef FASTACT_CONVERT_H
+#define FASTACT_CONVERT_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(_MSC_VER)
+#define FASTACT_RESTRICT __restrict
+#define FASTACT_CONVERT static __forceinline
+#else
+#define FASTACT_RESTRICT __restrict__
+#define FASTACT_CONVERT static inline __attribute__((always_inline))
+#endif
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define FASTACT_HALF_LANES 16
+#elif defined(__F16C__) || (defined(_MSC_VER) && defined(__AVX2__))
+#include <immintrin.h>
+#define FASTACT_HALF_LANES 8
+#endif
+
+FASTACT_CONVERT uint32_t fastact_bits(float number)
+{
+    uint32_t bits;
+    memcpy(&bits, &number, sizeof bits);
+    return bits;
+}
+
+FASTACT_CONVERT float fastact_number(uint32_t bits)
+{
+    float number;
+    memcpy(&number, &bits, sizeof number);
+    return number;
+}
+
+/* One number, without branches and for any processor. Comparisons are signed, because SSE and AVX2 have no others. */
+
+FASTACT_CONVERT float fastact_from_float16(uint16_t half)
+{
+    const int32_t magnitude = half & 0x7fff;
+    const uint32_t moved = (uint32_t)magnitude << 13;
+    const uint32_t normal = moved + (112u << 23);
+    const uint32_t small = fastact_bits(fastact_number(moved + (113u << 23)) - 6.103515625e-05f); /* 2**-14: the digits as a fraction */
+    const uint32_t special = moved | (magnitude > 0x7c00 ? 0x7fc00000u : 0x7f800000u);
+    const uint32_t bits = magnitude < 0x0400 ? small : magnitude >= 0x7c00 ? special : normal;
+    return fastact_number(bits | (uint32_t)(half & 0x8000) << 16);
+}
+
+FASTACT_CONVERT uint16_t fastact_to_float16(float number)
+{
+    const uint32_t bits = fastact_bits(number), magnitude = bits & 0x7fffffffu;
+    const uint32_t normal = (magnitude - (112u << 23) + 0x0fffu + (magnitude >> 13 & 1)) >> 13;
+    const uint32_t small = fastact_bits(fastact_number(magnitude) + 0.5f) - 0x3f000000u; /* the addition rounds at half's last digit */
+    const uint32_t special = (int32_t)magnitude > 0x7f800000 ? 0x7e00u | (magnitude >> 13 & 0x03ffu) : 0x7c00u;
+    const uint32_t found = (int32_t)magnitude < 113 << 23 ? small : (int32_t)magnitude >= 143 << 23 ? special : normal;
+    return (uint16_t)(found | (bits >> 16 & 0x8000u));
+}
+
+FASTACT_CONVERT float fastact_from_bfloat16(uint16_t upper) { return fastact_number((uint32_t)upper << 16); }
+
+FASTACT_CONVERT uint16_t fastact_to_bfloat16(float number)
+{
+    const uint32_t bits = fastact_bits(number);
+    const uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
+    return (uint16_t)((int32_t)(bits & 0x7fffffffu) > 0x7f800000 ? bits >> 16 | 0x0040u : rounded);
+}
+
+/* Many numbers. `widen`: from memory; `narrow`: to memory. */
+
+static void fastact_widen_float16(const void *from, void *to, intptr_t n)
+{
+    const uint16_t *FASTACT_RESTRICT a = (const uint16_t *)from;
+    float *FASTACT_RESTRICT b = (float *)to;
+    intptr_t i = 0;
+#if FASTACT_HALF_LANES == 16
+    for (; i + 16 <= n; i += 16) _mm512_storeu_ps(b + i, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(a + i))));
+#elif FASTACT_HALF_LANES == 8
+    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(b + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(a + i))));
+#endif
+    for (; i < n; i++) b[i] = fastact_from_float16(a[i]);
+}
+
+static void fastact_narrow_float16(const void *from, void *to, intptr_t n)
+{
+    const float *FASTACT_RESTRICT a = (const float *)from;
+    uint16_t *FASTACT_RESTRICT b = (uint16_t *)to;
+    intptr_t i = 0;
+#if FASTACT_HALF_LANES == 16
+    for (; i + 16 <= n; i += 16)
+        _mm256_storeu_si256((__m256i *)(b + i), _mm512_cvtps_ph(_mm512_loadu_ps(a + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#elif FASTACT_HALF_LANES == 8
+    for (; i + 8 <= n; i += 8)
+        _mm_storeu_si128((__m128i *)(b + i), _mm256_cvtps_ph(_mm256_loadu_ps(a + i), _MM_FROUND_TO_NEAREST_INT));
+#endif
+    for (; i < n; i++) b[i] = fastact_to_float16(a[i]);
+}
+
+static void fastact_widen_bfloat16(const void *from, void *to, intptr_t n)
+{
+    const uint16_t *FASTACT_RESTRICT a = (const uint16_t *)from;
+    float *FASTACT_RESTRICT b = (float *)to;
+    for (intptr_t i = 0; i < n; i++) b[i] = fastact_from_bfloat16(a[i]);
+}
+
+static void fastact_narrow_bfloat16(const void *from, void *to, intptr_t n)
+{
+    const float *FASTACT_RESTRICT a = (const float *)from;
+    uint16_t *FASTACT_RESTRICT b = (uint16_t *)to;
+    for (intptr_t i = 0; i < n; i++) b[i] = fastact_to_bfloat16(a[i]);
+}
+
+static void fastact_widen_float32(const void *from, void *to, intptr_t n)
+{
+    const float *FASTACT_RESTRICT a = (const float *)from;
+    double *FASTACT_RESTRICT b = (double *)to;
+    for (intptr_t i = 0; i < n; i++) b[i] = a[i];
+}
+
+static void fastact_narrow_float32(const void *from, void *to, intptr_t n)
+{
+    const double *FASTACT_RESTRICT a = (const double *)from;
+    float *FASTACT_RESTRICT b = (float *)to;
+    for (intptr_t i = 0; i < n; i++) b[i] = (float)a[i];
+}
+
+#endif
