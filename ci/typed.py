@@ -15,10 +15,14 @@ Single = NDArray[np.float32]
 Double = NDArray[np.float64]
 
 
-def right(x: Single, d: Double, i: NDArray[np.int64], gradient: Single, some: NDArray[Any]) -> None:
+def right(x: Single, d: Double, h: NDArray[np.float16], i: NDArray[np.int64], gradient: Single, some: NDArray[Any]) -> None:
     assert_type(fastact.relu(x), Single)
     assert_type(fastact.relu(d), Double)
+    assert_type(fastact.relu(h), NDArray[np.float16])
     assert_type(fastact.relu(2.0), np.float64)
+    assert_type(fastact.relu(True), np.float64)
+    assert_type(fastact.relu(h, out=x), Single)
+    assert_type(fastact.gelu(x, accuracy="high"), Single)
     assert_type(fastact.relu(np.float32(2)), np.float32)
     assert_type(fastact.relu(x, out=x), Single)
     assert_type(fastact.relu(x, out=(d,)), Double)
@@ -49,6 +53,8 @@ def right(x: Single, d: Double, i: NDArray[np.int64], gradient: Single, some: ND
     assert_type(fastact.names(), list[str])
     with fastact.use_backend("numpy"):
         fastact.set_backend(fastact.get_backend())
+    with fastact.use_accuracy("high"):
+        fastact.set_accuracy(fastact.get_accuracy())
     fastact.set_num_threads(fastact.get_num_threads())
     assert_type(fastact.warmup(["relu", "gelu"], dtype="float32", mode="value", backend="numba"), int)
     print(fastact.explain(fastact.gelu, x, mode="grad").backend)
@@ -71,6 +77,8 @@ def wrong(x: Single, c: NDArray[np.complex128], gradient: Single) -> None:
     fastact.gelu.backward(gradient, output=x)  # type: ignore[call-overload]
     fastact.tanh.backward(gradient, x, output=x)  # type: ignore[call-overload]
     fastact.set_backend("torch")  # type: ignore[arg-type]
+    fastact.set_accuracy("low")  # type: ignore[arg-type]
+    fastact.relu(x, accuracy="low")  # type: ignore[call-overload]
     fastact.explain("gelu", x, mode="valeu")  # type: ignore[arg-type]
     y: int = fastact.relu(x)  # type: ignore[assignment]
     print(y)

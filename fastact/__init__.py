@@ -13,7 +13,17 @@ import sys as _sys
 
 from . import catalog as _catalog
 from . import dispatch as _dispatch
-from .dispatch import explain, get_backend, get_num_threads, set_backend, set_num_threads, use_backend
+from .dispatch import (
+    explain,
+    get_accuracy,
+    get_backend,
+    get_num_threads,
+    set_accuracy,
+    set_backend,
+    set_num_threads,
+    use_accuracy,
+    use_backend,
+)
 
 __version__ = "0.1.0"
 
@@ -22,7 +32,8 @@ _dispatch.start()
 _FRONT_END = ("get", "names", "warmup")
 
 __all__ = [
-    "explain", "get_backend", "get_num_threads", "set_backend", "set_num_threads", "use_backend", *_FRONT_END, *_catalog.records(),
+    "explain", "get_accuracy", "get_backend", "get_num_threads", "set_accuracy", "set_backend", "set_num_threads", "use_accuracy",
+    "use_backend", *_FRONT_END, *_catalog.records(),
 ]  # fmt: skip
 
 

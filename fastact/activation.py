@@ -8,6 +8,8 @@ import contextlib
 import functools
 import math
 import numbers
+import sys
+import threading
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from .backends import cython, numba
 from .backends import numpy as numpy_backend
 
 _UFUNC_OPTIONS = ("where", "casting", "order", "dtype", "subok", "signature")
-_FLOATS = {np.dtype(name): name for name in catalog.DTYPES}
+_FLOATS = {np.dtype(name): name for name in catalog.HELD if name != "bfloat16"}  # that is ml_dtypes' to bring
 _READABLE, _WRITABLE = 0x101, 0x501  # C-contiguous and aligned; writeable too, as array.flags.num has it
 
 
@@ -35,7 +37,7 @@ class _PythonRunner:
         return self._call(*args, **options) if out is None else self._call(*args, out=out, **options)
 
     def _quick(self, x, first, out):
-        if type(x) is not np.ndarray or x.dtype not in _FLOATS or dispatch._override.get() or x.flags.num & _READABLE != _READABLE or not x.ndim:
+        if type(x) is not np.ndarray or x.dtype not in _FLOATS or dispatch.overridden() or x.flags.num & _READABLE != _READABLE or not x.ndim:
             return None
         shape, dtype, (inputs, outputs) = x.shape, x.dtype, self._counts
         z = None
@@ -90,35 +92,87 @@ def _install(runner, record, mode, precision, backend):
     runner.set_kernel(index, address(False), address(True) if record.parameters else 0, cost)
 
 
+# --- bfloat16, which is ml_dtypes' -----------------------------------------------------------------------------------------
+
+_lock = threading.Lock()
+_waiting = []  # what gives the ufuncs that there are their loop for it
+
+
+def _bfloat16():
+    """Its dtype; None as long as ml_dtypes is not imported, and so no such array can be there."""
+    dtype = getattr(sys.modules.get("ml_dtypes"), "bfloat16", None)
+    return None if dtype is None else np.dtype(dtype)
+
+
+def _learn_bfloat16():
+    """Give the front end and all ufuncs what they need for bfloat16, once it is there."""
+    dtype = _bfloat16()
+    if dtype is None or dtype in _FLOATS:
+        return
+    with _lock:
+        if dtype in _FLOATS:
+            return
+        if cython.frontend is not None:
+            cython.frontend.set_bfloat16(dtype)
+        for add in _waiting:
+            add()
+        _waiting.clear()
+        _FLOATS[dtype] = "bfloat16"
+
+
+def _extend(add):
+    """Have `add` called when bfloat16 is there."""
+    with _lock:
+        known = "bfloat16" in _FLOATS.values()
+        if not known:
+            _waiting.append(add)
+    if known:
+        add()
+
+
 # --- Ufuncs by backend ---------------------------------------------------------------------------------------------------
 
 
 @functools.cache
-def ufunc_of(record, mode, backend, full=False):
+def ufunc_of(record, mode, backend, full=False, accuracy="default"):
     """The NumPy ufunc of one mode over one backend; `full`: with the conventions as operands."""
-    name, doc = record.ufunc_name(mode), describe.one_line(record, mode)
     if backend != "numpy" and cython.frontend is not None:
         runner = Runner()
         _setup(runner, record, mode, None)
         for precision in catalog.DTYPES:
             _install(runner, record, mode, precision, backend)
-        made = runner.make_ufunc(name, doc, full)
-    else:  # not by numba.vectorize: in place and backwards in memory, its loops free memory twice (Numba 0.68.1)
-        made = executor.make_ufunc(
-            name, doc, len(catalog.INPUTS[mode]), catalog.OUTPUTS[mode], len(record.parameters if full else record.given(mode)),
-            [] if full else [p.default for p in record.parameters if p.convention],
-            {precision: functools.partial(block_kernel, record, mode, precision, backend) for precision in catalog.DTYPES},
-        )  # fmt: skip
+        return _compiled_ufunc(runner, record, mode, full, accuracy)
+    # Not by numba.vectorize: in place and backwards in memory, its loops free memory twice (Numba 0.68.1).
+
+    def row(held):
+        computed = catalog.computed_in(held, accuracy)
+        dtype = _bfloat16() if held == "bfloat16" else np.dtype(held)
+        return dtype, computed, functools.partial(block_kernel, record, mode, held, computed, backend)
+
+    made, add = executor.make_ufunc(
+        record.ufunc_name(mode), describe.one_line(record, mode), len(catalog.INPUTS[mode]), catalog.OUTPUTS[mode],
+        len(record.parameters if full else record.given(mode)), [] if full else [p.default for p in record.parameters if p.convention],
+        [row(held) for held in catalog.HELD if held != "bfloat16"],
+    )  # fmt: skip
+    _extend(lambda: add(*row("bfloat16")))
+    return made
+
+
+def _compiled_ufunc(runner, record, mode, full, accuracy):
+    made = runner.make_ufunc(record.ufunc_name(mode), describe.one_line(record, mode), full, accuracy == "high")
+    _extend(lambda: runner.add_bfloat16(made, full))
     return made
 
 
 @functools.cache
-def block_kernel(record, mode, precision, backend):
-    """A kernel for the pure-Python executor."""
+def block_kernel(record, mode, held, computed, backend):
+    """A kernel for the pure-Python executor, of arrays that hold `held`."""
+    if held != computed:
+        return executor.converted(block_kernel(record, mode, computed, computed, backend), computed, catalog.OUTPUTS[mode])
     if backend == "numpy":
-        return numpy_backend.kernel(record, mode, precision)
+        return numpy_backend.kernel(record, mode, computed)
     return executor.compiled(
-        *[lambda varying=v: numba.kernel(record, mode, precision, varying).address for v in (False, True)], catalog.OUTPUTS[mode]
+        *[lambda varying=v: numba.kernel(record, mode, computed, varying).address for v in (False, True)], catalog.OUTPUTS[mode]
     )
 
 
@@ -166,12 +220,15 @@ class Function(Runner):
 
     def _kernel(self, dtype):
         # For the quick route of `_PythonRunner`.
-        precision = _FLOATS[dtype]
-        backend = dispatch.choose(self.record, self.mode, precision).backend
-        self._kernels[dtype] = block_kernel(self.record, self.mode, precision, backend)
+        self._kernels[dtype] = self._block_kernel(self.mode, dtype, dispatch.get_accuracy())
         return self._kernels[dtype]
 
-    def _ufunc(self, mode, full=False):
+    def _block_kernel(self, mode, dtype, accuracy):
+        held = _FLOATS[dtype]
+        computed = catalog.computed_in(held, accuracy)
+        return block_kernel(self.record, mode, held, computed, dispatch.choose(self.record, mode, computed).backend)
+
+    def _ufunc(self, mode, full, accuracy):
         """The ufunc that serves a call here and now."""
         setting = dispatch.get_backend()
         choice = dispatch.choose(self.record, mode, "float32", setting).backend
@@ -179,15 +236,15 @@ class Function(Runner):
             warm(self.record, mode, catalog.DTYPES)
             self._refresh()
         if setting == "auto" and cython.frontend is not None and choice != "numpy":
-            return self._own_ufunc(mode, full)
-        return ufunc_of(self.record, mode, choice, full)
+            return self._own_ufunc(mode, full, accuracy)
+        return ufunc_of(self.record, mode, choice, full, accuracy)
 
-    def _own_ufunc(self, mode, full):
+    def _own_ufunc(self, mode, full, accuracy):
         # Over this object's own kernels, so that it follows every decision of dispatch.
-        made = self._own.get((mode, full))
+        made = self._own.get((mode, full, accuracy))
         if made is None:
-            made = self._runners[mode].make_ufunc(self.record.ufunc_name(mode), describe.one_line(self.record, mode), full)
-            made = self._own.setdefault((mode, full), _belongs(made))
+            made = _compiled_ufunc(self._runners[mode], self.record, mode, full, accuracy)
+            made = self._own.setdefault((mode, full, accuracy), _belongs(made))
         return made
 
     @property
@@ -205,42 +262,48 @@ class Function(Runner):
         return numba.vectorized(self.record, self.mode)
 
     def _public_ufunc(self, mode):
+        _learn_bfloat16()
         backend = dispatch.choose(self.record, mode, "float32", "auto").backend
         if cython.frontend is not None and backend != "numpy":
-            return self._own_ufunc(mode, False)
+            return self._own_ufunc(mode, False, "default")
         return _belongs(ufunc_of(self.record, mode, backend))
 
     # The general path
 
     def _general(self, *args, **kwargs):
-        mode, inputs, full, out, options = self._bind(args, kwargs)
+        _learn_bfloat16()
+        mode, inputs, full, out, options, accuracy = self._bind(args, kwargs)
+        count = len(catalog.INPUTS[mode])
         try:
             if cython.frontend is None and not options:
-                result = self._plain(mode, inputs, out)
+                result = self._plain(mode, inputs, out, accuracy)
                 if result is not None:
                     return result
-            ufunc = self._ufunc(mode, full)
-            if self.record.parameters:
-                count = len(catalog.INPUTS[mode])
-                inputs = [_real(value) for value in inputs[:count]] + inputs[count:]
-            if not full and len(self.record.parameters) > len(self.record.given(mode)):
-                inputs = inputs[: ufunc.nin]
-            return ufunc(*inputs, **options) if out is None else ufunc(*inputs, out=out, **options)
+            ufunc = self._ufunc(mode, full, accuracy)
+            operands = [_real(value) for value in inputs[:count]] + inputs[count : ufunc.nin]
+            if "dtype" not in options and "signature" not in options:
+                options.update(_loop(operands, count, ufunc.nout, out, accuracy))
+            if out is None:
+                return ufunc(*operands, **options)
+            with np.errstate(over="ignore", under="ignore") if _narrow(out) else contextlib.nullcontext():
+                return ufunc(*operands, out=out, **options)
         except (TypeError, ValueError, OverflowError) as error:
             raise self._explained(error, mode, inputs, out, options) from None
 
     def _bind(self, args, kwargs):
-        """Sort the arguments: the mode, the ufunc's operands, whether conventions differ from their defaults, out, and options."""
+        """Sort the arguments: the mode, the ufunc's operands, whether conventions differ from their defaults, out, options, accuracy."""
         if len(args) > len(self._positional):
             raise TypeError(
                 f"{self.__qualname__}: {len(args)} positional arguments were given, but there are only {', '.join(self._positional)}; "
                 "give out= and the like by name"
             )
         values = dict(zip(self._positional, args, strict=False))
-        options, out = {}, None
+        options, out, accuracy = {}, None, None
         for name, value in kwargs.items():
             if name == "out":
                 out = value
+            elif name == "accuracy":
+                accuracy = value
             elif name in self._inputs or name in self._accepted or (name == "output" and self.mode == "backward"):
                 if name in values:
                     raise TypeError(f"{self.__qualname__}: {name} was given twice, by position and by name")
@@ -248,7 +311,7 @@ class Function(Runner):
             elif name in _UFUNC_OPTIONS:
                 options[name] = value
             else:
-                known = [*self._inputs, *(["output"] if self.mode == "backward" else []), *self._accepted, "out", *_UFUNC_OPTIONS]
+                known = [*self._inputs, *(["output"] if self.mode == "backward" else []), *self._accepted, "out", "accuracy", *_UFUNC_OPTIONS]
                 raise TypeError(f"{self.__qualname__}: there is no argument {name!r}; there are {', '.join(known)}")
         mode = self.mode
         if self.mode == "backward":  # None is their default: not given
@@ -265,6 +328,8 @@ class Function(Runner):
             if name not in values:
                 also = " (or output)" if mode == "backward" and name == "x" and self.record.from_output is not None else ""
                 raise TypeError(f"{self.__qualname__}: {name}{also} is missing")
+        if accuracy is not None and accuracy not in catalog.ACCURACIES:
+            raise ValueError(f"{self.__qualname__}: accuracy: {accuracy!r} is not one of {', '.join(catalog.ACCURACIES)}")
         parameters = [_parameter(self, name, values.get(name, default)) for name, default in self._accepted.items()]
         if mode == "backward_from_output":
             for name, value in zip(self._accepted, parameters, strict=True):
@@ -274,9 +339,10 @@ class Function(Runner):
                         "negative; give x in place of output"
                     )
         full = any(name in values and not _equal(values[name], default) for name, default in self._conventions.items())
-        return mode, [values[name] for name in catalog.INPUTS[mode]] + parameters, full, out, options
+        operands = [values[name] for name in catalog.INPUTS[mode]] + parameters
+        return mode, operands, full, out, options, accuracy or dispatch.get_accuracy()
 
-    def _plain(self, mode, inputs, out):
+    def _plain(self, mode, inputs, out, accuracy):
         """Serve plain arrays without the ufunc: its calls back into Python cost some microseconds each. None: not plain."""
         count = len(catalog.INPUTS[mode])
         arrays = list(inputs[:count])
@@ -293,13 +359,11 @@ class Function(Runner):
         for i, a in enumerate(outs, len(arrays)):
             if any(np.may_share_memory(a, b) for j, b in enumerate(parts) if i != j):
                 return None
-        precision = _FLOATS[first.dtype]
-        backend = dispatch.choose(self.record, mode, precision).backend
         results = outs or [np.empty(first.shape, first.dtype) for _ in range(catalog.OUTPUTS[mode])]
         flat = [np.ascontiguousarray(a, first.dtype.newbyteorder("=")).reshape(-1) for a in arrays]
         z = flat[0] if count == 2 else results[1].reshape(-1) if len(results) == 2 else None
         full = [*inputs[count:], *[p.default for p in self.record.parameters[len(inputs) - count :]]]
-        executor.run(block_kernel(self.record, mode, precision, backend), flat[-1], results[0].reshape(-1), z, full)
+        executor.run(self._block_kernel(mode, first.dtype, accuracy), flat[-1], results[0].reshape(-1), z, full)
         return tuple(results) if len(results) == 2 else results[0]
 
     # Errors that name the argument, what was given, and what would do
@@ -315,7 +379,7 @@ class Function(Runner):
             dtype = arrays[name].dtype
             if dtype.kind == "c":
                 return TypeError(f"{self.__qualname__}: {name} is complex ({dtype}); activations take real numbers, such as {name}.real")
-            if dtype.kind not in "biuf" or dtype.itemsize > 8:
+            if (dtype.kind not in "biuf" or dtype.itemsize > 8) and dtype not in _FLOATS:
                 return TypeError(
                     f"{self.__qualname__}: {name} has dtype {dtype}; give real numbers, such as np.asarray({name}, dtype=np.float64)"
                 )
@@ -343,7 +407,7 @@ class Function(Runner):
                     fits = False
                 if not fits:
                     return ValueError(f"{self.__qualname__}: out has shape {a.shape}, but the result has shape {shape}; give an array of that shape")
-                if a.dtype.kind != "f":
+                if a.dtype.kind != "f" and a.dtype not in _FLOATS:
                     return TypeError(
                         f"{self.__qualname__}: out has dtype {a.dtype}, which does not hold the result; give float32 or float64 "
                         "(or casting='unsafe')"
@@ -416,26 +480,74 @@ class Activation(Function):
 
 
 def _real(value):
-    """Integers and bools as the floats of a ufunc's choice; beside a Python float, a parameter, NumPy would choose float64 always."""
-    if isinstance(value, (bool, list, tuple)):
+    """Integers and bools as float32, or float64 where that is too narrow: half precision, NumPy's choice for small ones, is for those who
+    ask for it. Python's own numbers give float64, as they do with any ufunc."""
+    if type(value) in (float, int):
+        return value
+    if isinstance(value, bool):
+        return float(value)
+    if not hasattr(value, "__array_ufunc__"):
         value = np.asarray(value)
-    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biu":
-        return value.astype(np.result_type(value.dtype, np.float32))
-    return value
+    dtype = getattr(value, "dtype", None)
+    return value.astype(_floats_for(dtype)) if getattr(dtype, "kind", "") in ("b", "i", "u") and hasattr(value, "astype") else value
+
+
+@functools.cache
+def _floats_for(dtype):
+    return np.result_type(dtype, np.float32)
+
+
+def _loop(operands, count, outputs, out, accuracy):
+    """The ufunc's loop for these operands, as options, where NumPy's search could take another one.
+
+    That is so where the loop's parameters are of another dtype than its arrays. Besides, an `out` of another dtype gets what was
+    computed, not that rounded to half precision first.
+    """
+    held = set()
+    for value in operands:
+        if type(value) in (float, int):
+            continue  # takes the dtype of the others
+        dtype = getattr(value, "dtype", None)
+        name = _FLOATS.get(dtype)
+        if name is None and isinstance(dtype, np.dtype):
+            name = _name(_floats_for(dtype) if dtype.kind in "biu" else dtype)
+        if name is None:
+            return {}
+        held.add(name)
+    if not held or (held.isdisjoint(catalog.HALF) and (accuracy == "default" or len(operands) == count)):
+        return {}
+    result = "float64" if "float64" in held else held.pop() if len(held) == 1 else "float32"
+    outs = [a.dtype for a in (out if isinstance(out, tuple) else (out,)) if isinstance(a, np.ndarray)]
+    if result in catalog.HALF and any(_name(dtype) not in (result, None) for dtype in outs):
+        result = "float32"
+    arrays = next(dtype for dtype, name in _FLOATS.items() if name == result)
+    parameters = np.dtype(catalog.computed_in(result, accuracy))
+    return {"signature": (arrays,) * count + (parameters,) * (len(operands) - count) + (arrays,) * outputs}
+
+
+def _name(dtype):
+    """Which of `catalog.HELD` a dtype is, in any byte order, or None."""
+    return _FLOATS.get(dtype) or _FLOATS.get(dtype.newbyteorder("="))
+
+
+def _narrow(out):
+    """Whether an output may be too narrow for its result: then beyond the largest number is infinite, and no news."""
+    return any(getattr(getattr(a, "dtype", None), "itemsize", 0) == 2 for a in (out if isinstance(out, tuple) else (out,)))
 
 
 def _parameter(function, name, value):
     """A parameter as the ufunc wants it. Scalars become Python's own, which do not change the result's dtype."""
     if type(value) is float:
         return value
-    if isinstance(value, (numbers.Real, np.bool_)) or (isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "biuf"):
+    real = getattr(value, "dtype", None) in _FLOATS
+    if isinstance(value, (numbers.Real, np.bool_)) or (isinstance(value, (np.ndarray, np.generic)) and not value.ndim and (real or value.dtype.kind in "biuf")):
         try:
             return float(value)
         except OverflowError:
             return math.copysign(math.inf, value)
     if value is None or isinstance(value, (str, bytes, complex)):
         raise TypeError(f"{function.__qualname__}: {name}: expected a real number or an array of them, not {value!r}")
-    if np.asarray(value).dtype.kind not in "biuf":
+    if not real and np.asarray(value).dtype.kind not in "biuf":
         raise TypeError(f"{function.__qualname__}: {name}: expected a real number or an array of them, not dtype {np.asarray(value).dtype}")
     return value
 
@@ -470,6 +582,7 @@ def signature(record, mode):
         parameters.append(kinds("output", kinds.KEYWORD_ONLY, default=None))
     parameters += [kinds(p.name, kinds.KEYWORD_ONLY, default=p.default) for p in record.accepted(mode) if p.convention]
     parameters.append(kinds("out", kinds.KEYWORD_ONLY, default=None))
+    parameters.append(kinds("accuracy", kinds.KEYWORD_ONLY, default=None))
     parameters.append(kinds("ufunc_options", kinds.VAR_KEYWORD))
     return inspect.Signature(parameters)
 
@@ -537,7 +650,7 @@ def warmup(name=None, dtype=None, mode=None, backend=None):
     name : str or list of str, optional
         Activations; all if not given.
     dtype : str or dtype, optional
-        ``"float32"`` or ``"float64"``; both if not given.
+        Of the arrays; all if not given. float16 and bfloat16 are computed in float32.
     mode : str or list of str, optional
         ``"value"``, ``"grad"``, ``"value_and_grad"``, ``"backward"``; all if not given.
     backend : {"numba"}, optional
@@ -554,7 +667,7 @@ def warmup(name=None, dtype=None, mode=None, backend=None):
     >>> count = fastact.warmup("relu", dtype="float32", mode="value")
     """
     chosen = catalog.records().values() if name is None else [catalog.find(n) for n in ([name] if isinstance(name, str) else name)]
-    precisions = catalog.DTYPES if dtype is None else [_precision(dtype)]
+    precisions = catalog.DTYPES if dtype is None else [catalog.computed_in(_held(dtype), dispatch.get_accuracy())]
     wanted = None if mode is None else [mode] if isinstance(mode, str) else list(mode)
     for m in wanted or ():
         if m not in catalog.MODES:
@@ -587,8 +700,8 @@ def _numba_pays(record, mode, precision):
     return dispatch.numba_pays(record, mode, precision)
 
 
-def _precision(dtype):
-    name = np.dtype(dtype).name
-    if name not in catalog.DTYPES:
-        raise ValueError(f"dtype: there are no kernels for {name}; give one of {', '.join(catalog.DTYPES)}")
+def _held(dtype):
+    name = dtype if isinstance(dtype, str) and dtype in catalog.HELD else np.dtype(dtype).name
+    if name not in catalog.HELD:
+        raise ValueError(f"dtype: there are no kernels for {name}; give one of {', '.join(catalog.HELD)}")
     return name

@@ -7,9 +7,19 @@ import types
 from . import formulas, language
 
 MODES = ("value", "grad", "value_and_grad", "backward", "backward_from_output")
-DTYPES = language.PRECISIONS
+DTYPES = language.PRECISIONS  # what kernels compute in
+HELD = ("float16", "bfloat16", *DTYPES)  # what arrays may hold
+HALF = HELD[:2]
+ACCURACIES = ("default", "high")
 
 NO_FMA_ULP = 2  # what the level without FMA, and the NumPy backend, may add to a record's bounds
+
+
+
+def computed_in(held, accuracy="default"):
+    """The dtype that arrays of dtype `held` are computed in."""
+    return "float32" if held in HALF else "float64" if accuracy == "high" else held
+
 
 # What each mode reads and writes, in the order of the ufunc's operands (parameters stand between the two).
 INPUTS = {

@@ -298,7 +298,7 @@ def explain(options):
     """Say which kernel would serve a call, and why."""
     [name] = _known([options.name])
     try:
-        found = dispatch.explain(name, np.zeros(options.size, options.dtype), mode=options.mode)
+        found = dispatch.explain(name, np.zeros(options.size, options.dtype), mode=options.mode, accuracy=options.accuracy)
     except ValueError as error:
         raise Failure(str(error), USAGE) from None
     if options.json:
@@ -412,8 +412,9 @@ def parser():
     made = command("explain", explain, "explain gelu --mode value_and_grad --size 1,000,000")
     made.add_argument("name", metavar="NAME", help="an activation")
     made.add_argument("--mode", choices=modes, default="value", help="what is computed (default: value)")
-    made.add_argument("--dtype", choices=catalog.DTYPES, default="float32", help="of the argument (default: float32)")
+    made.add_argument("--dtype", choices=[d for d in catalog.HELD if d != "bfloat16"], default="float32", help="of the argument (default: float32)")
     made.add_argument("--size", type=_size, default=32_768, metavar="N", help="number of elements (default: 32,768)")
+    made.add_argument("--accuracy", choices=catalog.ACCURACIES, help="as the call's argument (default: what is set)")
 
     made = command("warmup", warmup, "warmup gelu silu --dtype float32")
     names(made, "compile")

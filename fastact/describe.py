@@ -37,7 +37,7 @@ def docstring(record, mode):
     if mode == "backward":
         lines += ["grad_output : array_like", "    The gradient with respect to the output."]
     optional = ", optional" if mode == "backward" and record.from_output is not None else ""
-    lines += [f"x : array_like{optional}", "    Real numbers, of any shape. float32 and float64 are computed as they are; others are converted."]
+    lines += [f"x : array_like{optional}", "    Real numbers, of any shape. The result has their dtype: float64, float32, float16, or bfloat16 of ml_dtypes. Integers give float32 or float64."]
     for p in record.given(mode):
         lines += [f"{p.name} : array_like, default {p.default:g}", "    A scalar, or an array that broadcasts with `x`. A scalar does not change the dtype of the result."]
     if mode == "backward" and record.from_output is not None:
@@ -48,6 +48,7 @@ def docstring(record, mode):
         if p.convention:
             lines += [f"{p.name} : float, default {p.default:g}", f"    The derivative at the kink, x = {', '.join(f'{k:g}' for k in record.kinks)}."]
     lines += ["out : ndarray or tuple of ndarray, optional", f"    Where the result goes: {outs} of the result's shape. It may be an input."]
+    lines += ["accuracy : {'default', 'high'}, optional", "    ``high`` computes float32 in float64 and rounds once. Otherwise what `set_accuracy` set."]
     lines += ["**ufunc_options", "    ``where``, ``casting``, ``order``, ``dtype``, ``subok``, ``signature``: as every NumPy ufunc takes them.", ""]
     lines += ["Returns", "-------"]
     shape = "    Of the broadcast shape of the inputs; a scalar if all are scalars."
@@ -56,6 +57,7 @@ def docstring(record, mode):
     lines += ["ValueError", "    Shapes do not fit, or `out` can't be written to.", "", "Notes", "-----"]
     bounds = {"value": f"{value:g} ULP", "value_and_grad": f"{value:g} ULP (value) and {derivative:g} ULP (derivative)"}
     lines += [f"Error: at most {bounds.get(mode, f'{derivative:g} ULP' + (' plus the rounding of the product' if 'backward' in mode else ''))}, wherever the result is normal."]
+    lines += ["float16 and bfloat16 are computed in float32 and rounded once; so is float32 in float64 with ``accuracy='high'``, to 0.51 ULP."]
     if record.derivative_zero and mode != "value":
         x0, term = record.derivative_zero
         lines += [f"Near the derivative's zero at x = {x0:.6g} it counts in ULP of the terms that cancel there, about {term:g}."]

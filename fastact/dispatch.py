@@ -20,6 +20,8 @@ UNMEASURED_NS = 0.3  # per element, of a kernel that the tuning table does not k
 
 _backend = "auto"
 _override = contextvars.ContextVar("fastact_backend", default=None)
+_accuracy = "default"
+_accuracy_override = contextvars.ContextVar("fastact_accuracy", default=None)
 _listeners = []  # called when a decision may have changed
 
 threads = cython.frontend or executor  # who has set_num_threads and get_num_threads
@@ -102,7 +104,13 @@ def use_backend(name):
     ...     fastact.relu([-1.0, 2.0])
     array([0., 2.])
     """
-    token = _override.set(_known(name))
+    with _for_now(_override, _known(name)):
+        yield
+
+
+@contextlib.contextmanager
+def _for_now(variable, value):
+    token = variable.set(value)
     if cython.frontend is not None:
         cython.frontend.add_override(1)
     try:
@@ -110,7 +118,81 @@ def use_backend(name):
     finally:
         if cython.frontend is not None:
             cython.frontend.add_override(-1)
-        _override.reset(token)
+        variable.reset(token)
+
+
+def overridden():
+    """Whether this thread or task is inside a ``use_backend`` or ``use_accuracy`` block."""
+    return bool(_override.get() or _accuracy_override.get())
+
+
+def known_accuracy(name):
+    """The name, if there is such an accuracy."""
+    if name not in catalog.ACCURACIES:
+        raise ValueError(f"accuracy: there is no accuracy {name!r}; give one of {', '.join(catalog.ACCURACIES)}")
+    return name
+
+
+def set_accuracy(name):
+    """Choose how accurate all calls are, in all threads.
+
+    Parameters
+    ----------
+    name : {"default", "high"}
+        ``default`` computes float32 in float32, within the bound that each activation promises. ``high`` computes float32 in float64 and
+        rounds once: at most 0.51 ULP, at about half the speed or less. float64, float16 and bfloat16 are computed alike by both.
+
+    Raises
+    ------
+    ValueError
+        There is no such accuracy.
+
+    Examples
+    --------
+    >>> import fastact
+    >>> fastact.set_accuracy("high")
+    >>> fastact.get_accuracy()
+    'high'
+    >>> fastact.set_accuracy("default")
+    """
+    global _accuracy
+    _accuracy = known_accuracy(name)
+    if cython.frontend is not None:
+        cython.frontend.set_accuracy(_accuracy == "high")
+    changed()
+
+
+def get_accuracy():
+    """Return the accuracy that is set here and now: ``"default"`` or ``"high"``.
+
+    Examples
+    --------
+    >>> import fastact
+    >>> with fastact.use_accuracy("high"):
+    ...     fastact.get_accuracy()
+    'high'
+    """
+    return _accuracy_override.get() or _accuracy
+
+
+@contextlib.contextmanager
+def use_accuracy(name):
+    """Choose the accuracy inside a ``with`` block, for this thread or task only.
+
+    Parameters
+    ----------
+    name : {"default", "high"}
+        As `set_accuracy` takes it.
+
+    Examples
+    --------
+    >>> import fastact
+    >>> with fastact.use_accuracy("high"):
+    ...     fastact.relu([-1.0, 2.0])
+    array([0., 2.])
+    """
+    with _for_now(_accuracy_override, known_accuracy(name)):
+        yield
 
 
 def set_num_threads(n):
@@ -224,7 +306,7 @@ def choose(record, mode, precision, setting=None):
     return Choice(best, costs[best] or UNMEASURED_NS, "it is the only compiled kernel that is ready" if len(compiled) == 1 else "nothing is measured")
 
 
-class Explanation(collections.namedtuple("Explanation", "activation mode dtype size backend level threads path why")):
+class Explanation(collections.namedtuple("Explanation", "activation mode dtype computed accuracy size backend level threads path why")):
     """Which kernel would serve a call, and why; print it."""
 
     __slots__ = ()
@@ -232,15 +314,17 @@ class Explanation(collections.namedtuple("Explanation", "activation mode dtype s
     def __str__(self):
         size = "any size" if self.size is None else f"{self.size:,} elements"
         kernel = self.backend + (f", instruction set x86-64-{self.level}" if self.level not in (None, "base") else "")
+        computed = f", computed in {self.computed} and rounded once" if self.computed != self.dtype else ""
+        accuracy = f", accuracy {self.accuracy}" if self.accuracy != "default" else ""
         return (
-            f"{self.activation}, mode {self.mode}, {self.dtype}, {size}\n"
-            f"  kernel   {kernel}: {self.why}\n"
+            f"{self.activation}, mode {self.mode}, {self.dtype}, {size}{accuracy}\n"
+            f"  kernel   {kernel}{computed}: {self.why}\n"
             f"  threads  {self.threads}\n"
             f"  path     {self.path}"
         )
 
 
-def explain(activation, x=None, *, mode="value", dtype=None):
+def explain(activation, x=None, *, mode="value", dtype=None, accuracy=None):
     """Say which kernel would serve a call, and why.
 
     Parameters
@@ -251,6 +335,8 @@ def explain(activation, x=None, *, mode="value", dtype=None):
     mode : {"value", "grad", "value_and_grad", "backward"}
     dtype : str or dtype, optional
         Where there is no `x`; float32 if not given.
+    accuracy : {"default", "high"}, optional
+        What the call would be given; otherwise what is set.
 
     Returns
     -------
@@ -271,24 +357,31 @@ def explain(activation, x=None, *, mode="value", dtype=None):
     mode = getattr(activation, "mode", mode) if mode == "value" else mode
     if mode not in record.modes:
         raise ValueError(f"mode: {record.name} has no mode {mode!r}; give one of {', '.join(record.modes)}")
+    accuracy = get_accuracy() if accuracy is None else known_accuracy(accuracy)
     array = None if x is None else np.asarray(x)
-    found = np.dtype(dtype or "float32") if array is None else array.dtype
-    precision = np.result_type(found, np.float32).name if found.kind in "biuf" else found.name
-    if precision not in catalog.DTYPES:
-        raise TypeError(f"x: there are no kernels for dtype {found}; give one of {', '.join(catalog.DTYPES)}")
-    choice = choose(record, mode, precision)
+    if array is None and isinstance(dtype, str) and dtype in catalog.HELD:
+        held = found = dtype  # bfloat16 has this name for NumPy only once ml_dtypes is imported
+    else:
+        found = np.dtype(dtype or "float32") if array is None else array.dtype
+        held = np.result_type(found, np.float32).name if found.kind in "biu" else found.name
+    if held not in catalog.HELD:
+        raise TypeError(f"x: there are no kernels for dtype {found}; give one of {', '.join(catalog.HELD)}")
+    computed = catalog.computed_in(held, accuracy)
+    choice = choose(record, mode, computed)
     n = 0 if array is None else array.size
-    quick = choice.backend != "numpy" and cython.frontend is not None and _override.get() is None
+    quick = choice.backend != "numpy" and cython.frontend is not None and not overridden()
     if array is not None and type(x) is not np.ndarray:
         path = f"general: {type(x).__name__} becomes an array first"
     elif not quick:
         path = "general: a NumPy ufunc, in pure Python" if cython.frontend is None else "general: the NumPy ufunc of the chosen backend"
-    elif array is not None and found.name != precision:
-        path = f"general: {found} is converted to {precision} by the NumPy ufunc"
+    elif array is not None and found.name != held:
+        path = f"general: {found} is converted to {held} first"
     elif array is not None and not array.dtype.isnative:
         path = "general: byte-swapped data, converted by the NumPy ufunc"
     elif array is not None and not (array.flags.c_contiguous or array.flags.f_contiguous):
         path = "fast: blocks are gathered from strided memory"
+    elif computed != held:
+        path = "fast: blocks are converted on the way to the kernel and back"
     else:
         path = "fast: straight to the kernel"
     if cython.frontend is not None and choice.backend != "numpy":
@@ -296,7 +389,7 @@ def explain(activation, x=None, *, mode="value", dtype=None):
     else:
         team = get_num_threads() if n >= executor.PARALLEL else 1
     return Explanation(
-        record.name, mode, precision, None if array is None else n, choice.backend,
+        record.name, mode, held, computed, accuracy, None if array is None else n, choice.backend,
         cython.level() if choice.backend == "cython" else None, team, path, choice.why,
     )  # fmt: skip
 
@@ -313,13 +406,13 @@ def changed():
 
 def start():
     """Take over what the environment says; called once, by the package's import."""
-    global _backend
-    name = settings.variable("FASTACT_BACKEND")
-    if name is not None:
-        try:
-            _backend = _known(name)
-        except (ValueError, RuntimeError) as error:
-            raise type(error)(f"FASTACT_BACKEND: {error}") from None
+    for variable, setter in (("FASTACT_BACKEND", set_backend), ("FASTACT_ACCURACY", set_accuracy)):
+        name = settings.variable(variable)
+        if name is not None:
+            try:
+                setter(name)
+            except (ValueError, RuntimeError) as error:
+                raise type(error)(f"{variable}: {error}") from None
     count = settings.variable("FASTACT_NUM_THREADS")
     if count is not None:
         if not count.isdigit() or int(count) < 1:

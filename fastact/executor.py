@@ -132,6 +132,25 @@ def compiled(kernel, varying, outputs):
     return run
 
 
+def converted(kernel, computed, outputs):
+    """A kernel of arrays that hold something else than it computes in: blocks are converted, and results rounded once."""
+
+    def run(x, y, z, parameters):
+        x, y, z = x.reshape(-1), y.reshape(-1), z if z is None else z.reshape(-1)
+        with np.errstate(all="ignore"):  # beyond the largest number is infinite, and no news
+            for start in range(0, x.size, _BUFFER):
+                part = slice(start, start + _BUFFER)
+                first = x[part].astype(computed)
+                value = np.empty_like(first)
+                second = z if z is None else z[part].astype(computed) if outputs == 1 else np.empty_like(first)
+                kernel(first, value, second, _cut(parameters, part))
+                y[part] = value
+                if outputs == 2:
+                    z[part] = second
+
+    return run
+
+
 # --- Real ufuncs, through NumPy's public C interface ---------------------------------------------------------------------
 
 _LOOP = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_ssize_t), ctypes.POINTER(ctypes.c_ssize_t), ctypes.c_void_p)
@@ -139,16 +158,24 @@ _KEEP = []
 
 
 @functools.cache
-def _from_function():
-    """PyUFunc_FromFuncAndData, which is entry 1 of NumPy's ufunc table."""
+def _api(entry, result, *arguments):
+    """A function of NumPy's ufunc table."""
     from numpy._core import _multiarray_umath
 
     get = ctypes.pythonapi.PyCapsule_GetPointer
     get.restype, get.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     table = ctypes.cast(get(_multiarray_umath._UFUNC_API, None), ctypes.POINTER(ctypes.c_void_p))
-    return ctypes.PYFUNCTYPE(
-        ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p, *[ctypes.c_int] * 4, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int
-    )(table[1])
+    return ctypes.PYFUNCTYPE(result, *arguments)(table[entry])
+
+
+def _from_function():
+    text, number = ctypes.c_char_p, ctypes.c_int
+    return _api(1, ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, text, *[number] * 4, text, text, number)  # PyUFunc_FromFuncAndData
+
+
+def _register_loop():
+    kinds = ctypes.py_object, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
+    return _api(2, ctypes.c_int, *kinds)  # PyUFunc_RegisterLoopForType
 
 
 def _view(address, n, step, dtype):
@@ -166,38 +193,49 @@ def make_ufunc(name, doc, inputs, outputs, given, rest, kernels):
         Operands: inputs in ufunc order, `given` parameters, outputs.
     rest : list of float
         The parameters that are not operands.
-    kernels : dict
-        By dtype name, functions without arguments that return the kernel (so it is compiled when it is needed).
-    """
-    count = inputs + given + outputs
+    kernels : list of (dtype, dtype, function)
+        For each loop, what inputs and outputs hold, what is computed in (and parameters hold), and a function without arguments that
+        returns the kernel (so it is compiled when it is needed).
 
-    def loop_for(precision, kernel):
-        dtype = np.dtype(precision)
+    Returns
+    -------
+    ufunc, add
+        ``add(dtype, dtype, function)`` registers one more loop, of a dtype that NumPy itself does not have.
+    """
+
+    def loop_for(held, computed, kernel):
+        dtypes = [np.dtype(held)] * inputs + [np.dtype(computed)] * given + [np.dtype(held)] * outputs
 
         def loop(arguments, dimensions, steps, data):
             n = dimensions[0]
             if n == 0:
                 return
-            arrays = [_view(arguments[i], n, steps[i], dtype) for i in range(count)]
+            arrays = [_view(arguments[i], n, steps[i], dtype) for i, dtype in enumerate(dtypes)]
             x = arrays[inputs - 1]
             parameters = [a[0].item() if steps[inputs + j] == 0 or n == 1 else a for j, a in enumerate(arrays[inputs : inputs + given])]
             z = arrays[0] if inputs == 2 else arrays[-1] if outputs == 2 else None
             # NumPy lets an output run behind an input in memory, as far as it is written in order.
             near = any(
                 0 < abs(arguments[i] - arguments[j]) < n * max(abs(steps[i]), abs(steps[j]))
-                for i in range(inputs + given) for j in range(inputs + given, count)
+                for i in range(inputs + given) for j in range(inputs + given, len(dtypes))
             )  # fmt: skip
             run(kernel(), x, arrays[inputs + given], z, parameters + rest, near)
             np.add(1.0, 1.0)  # clears the processor's flags: an underflow of exp is not the caller's
 
-        return _LOOP(loop)
+        return _LOOP(loop), [dtype.num for dtype in dtypes]
 
-    loops = [loop_for(precision, kernel) for precision, kernel in kernels.items()]
-    functions = (ctypes.c_void_p * len(loops))(*[ctypes.cast(f, ctypes.c_void_p) for f in loops])
+    loops = [loop_for(*row) for row in kernels]
+    functions = (ctypes.c_void_p * len(loops))(*[ctypes.cast(f, ctypes.c_void_p) for f, _ in loops])
     datas = (ctypes.c_void_p * len(loops))()
-    types = b"".join(bytes([np.dtype(p).num] * count) for p in kernels)
+    types = b"".join(bytes(numbers) for _, numbers in loops)
     text, described = name.encode(), doc.encode()
     types_buffer = ctypes.create_string_buffer(types, len(types))
     ufunc = _from_function()(functions, datas, ctypes.cast(types_buffer, ctypes.c_char_p), len(loops), inputs + given, outputs, -1, text, described, 0)
     _KEEP.append((loops, functions, datas, types_buffer, text, described, ufunc))  # the ufunc holds bare pointers to all of it
-    return ufunc
+
+    def add(held, computed, kernel):
+        function, numbers = loop_for(held, computed, kernel)
+        _KEEP.append(function)
+        _register_loop()(ufunc, held.num, ctypes.cast(function, ctypes.c_void_p), (ctypes.c_int * len(numbers))(*numbers), None)
+
+    return ufunc, add

@@ -6,6 +6,7 @@ import sys
 
 VARIABLES = {
     "FASTACT_BACKEND": "auto, cython, numba or numpy",
+    "FASTACT_ACCURACY": "default or high",
     "FASTACT_NUM_THREADS": "how many threads a large array may use",
     "FASTACT_LEVEL": "the highest instruction-set level to load kernels for: v2, v3 or v4",
     "FASTACT_SPIN_US": "how long a worker waits actively for the next call, in microseconds",

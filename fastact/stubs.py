@@ -17,7 +17,7 @@ from .dispatch import Explanation as _Explanation
 
 __version__: str
 
-_F = TypeVar("_F", np.float32, np.float64)
+_F = TypeVar("_F", np.float16, np.float32, np.float64)
 _Out = TypeVar("_Out", bound=NDArray[Any])
 _Out2 = TypeVar("_Out2", bound=NDArray[Any])
 
@@ -30,6 +30,7 @@ _Real: TypeAlias = (
     _Number | Sequence[_Number] | Sequence[Sequence[_Number]] | Sequence[Sequence[Sequence[_Number]]] | Sequence[Sequence[Sequence[Sequence[_Number]]]]
 )
 _Backend: TypeAlias = Literal["auto", "cython", "numba", "numpy"]
+_Accuracy: TypeAlias = Literal["default", "high"]
 _Mode: TypeAlias = Literal["value", "grad", "value_and_grad", "backward", "backward_from_output"]
 
 class _Options(TypedDict, total=False):  # those that leave the result's dtype alone
@@ -66,14 +67,22 @@ class _Activation(_Function):
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 def explain(
-    activation: str | _Function, x: ArrayLike | None = None, *, mode: _Mode = "value", dtype: DTypeLike | None = None
+    activation: str | _Function,
+    x: ArrayLike | None = None,
+    *,
+    mode: _Mode = "value",
+    dtype: DTypeLike | None = None,
+    accuracy: _Accuracy | None = None,
 ) -> _Explanation: ...
 def get(name: str) -> _Activation: ...
+def get_accuracy() -> _Accuracy: ...
 def get_backend() -> _Backend: ...
 def get_num_threads() -> int: ...
 def names() -> list[str]: ...
+def set_accuracy(name: _Accuracy) -> None: ...
 def set_backend(name: _Backend) -> None: ...
 def set_num_threads(n: int) -> None: ...
+def use_accuracy(name: _Accuracy) -> AbstractContextManager[None]: ...
 def use_backend(name: _Backend) -> AbstractContextManager[None]: ...
 def warmup(
     name: str | Iterable[str] | None = None,
@@ -114,6 +123,7 @@ def _call(record, mode, row):
     else:
         words.append("out: tuple[NDArray[Any] | None, NDArray[Any] | None] | None = None" if two and row is _ANY else "out: None = None")
         result = f"tuple[{result}, {result}]" if two else result
+    words.append("accuracy: _Accuracy | None = None")
     words.append(f"**ufunc_options: Unpack[{'_AllOptions' if row in (_INTO, _ANY) else '_Options'}]")
     return f"    @overload\n    def __call__(self, {', '.join(words)}) -> {result}: ...\n"
 

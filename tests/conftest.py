@@ -4,7 +4,7 @@ import os
 import pathlib
 
 # Before fastact is imported: a setting of the shell or a tuning table of the user is not what is tested here.
-for _name in ("FASTACT_BACKEND", "FASTACT_NUM_THREADS", "FASTACT_SPIN_US"):
+for _name in ("FASTACT_BACKEND", "FASTACT_ACCURACY", "FASTACT_NUM_THREADS", "FASTACT_SPIN_US"):
     os.environ.pop(_name, None)
 if "FASTACT_TUNING" not in os.environ:
     import importlib.util
@@ -32,6 +32,8 @@ def settings():
     yield
     if fastact.get_backend() != "auto":
         fastact.set_backend("auto")
+    if fastact.get_accuracy() != "default":
+        fastact.set_accuracy("default")
     fastact.set_num_threads(threads)
     if knobs is not None:
         frontend.set_thresholds_ns(*knobs[0])

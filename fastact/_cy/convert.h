@@ -17,12 +17,12 @@
 #define FASTACT_CONVERT static inline __attribute__((always_inline))
 #endif
 
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && defined(__AVX512BW__)
 #include <immintrin.h>
-#define FASTACT_HALF_LANES 16
-#elif defined(__F16C__) || (defined(_MSC_VER) && defined(__AVX2__))
+#define FASTACT_LANES 16
+#elif defined(__AVX2__) && (defined(__F16C__) || defined(_MSC_VER))
 #include <immintrin.h>
-#define FASTACT_HALF_LANES 8
+#define FASTACT_LANES 8
 #endif
 
 FASTACT_CONVERT uint32_t fastact_bits(float number)
@@ -78,9 +78,9 @@ static void fastact_widen_float16(const void *from, void *to, intptr_t n)
     const uint16_t *FASTACT_RESTRICT a = (const uint16_t *)from;
     float *FASTACT_RESTRICT b = (float *)to;
     intptr_t i = 0;
-#if FASTACT_HALF_LANES == 16
+#if FASTACT_LANES == 16
     for (; i + 16 <= n; i += 16) _mm512_storeu_ps(b + i, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(a + i))));
-#elif FASTACT_HALF_LANES == 8
+#elif FASTACT_LANES == 8
     for (; i + 8 <= n; i += 8) _mm256_storeu_ps(b + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(a + i))));
 #endif
     for (; i < n; i++) b[i] = fastact_from_float16(a[i]);
@@ -91,10 +91,10 @@ static void fastact_narrow_float16(const void *from, void *to, intptr_t n)
     const float *FASTACT_RESTRICT a = (const float *)from;
     uint16_t *FASTACT_RESTRICT b = (uint16_t *)to;
     intptr_t i = 0;
-#if FASTACT_HALF_LANES == 16
+#if FASTACT_LANES == 16
     for (; i + 16 <= n; i += 16)
         _mm256_storeu_si256((__m256i *)(b + i), _mm512_cvtps_ph(_mm512_loadu_ps(a + i), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-#elif FASTACT_HALF_LANES == 8
+#elif FASTACT_LANES == 8
     for (; i + 8 <= n; i += 8)
         _mm_storeu_si128((__m128i *)(b + i), _mm256_cvtps_ph(_mm256_loadu_ps(a + i), _MM_FROUND_TO_NEAREST_INT));
 #endif
@@ -108,11 +108,49 @@ static void fastact_widen_bfloat16(const void *from, void *to, intptr_t n)
     for (intptr_t i = 0; i < n; i++) b[i] = fastact_from_bfloat16(a[i]);
 }
 
+/* fastact_to_bfloat16 of a vector without NaN, in the upper halves. Whether there is one is asked for two vectors at once: that costs
+   less than to be ready for it (0.029 ns a number against 0.038). */
+#if FASTACT_LANES == 16
+FASTACT_CONVERT __m512i fastact_round_bfloat16(__m512 numbers)
+{
+    const __m512i bits = _mm512_castps_si512(numbers), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    return _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+}
+#elif FASTACT_LANES == 8
+FASTACT_CONVERT __m256i fastact_round_bfloat16(__m256 numbers)
+{
+    const __m256i bits = _mm256_castps_si256(numbers), odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    return _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+}
+#endif
+
 static void fastact_narrow_bfloat16(const void *from, void *to, intptr_t n)
 {
     const float *FASTACT_RESTRICT a = (const float *)from;
     uint16_t *FASTACT_RESTRICT b = (uint16_t *)to;
-    for (intptr_t i = 0; i < n; i++) b[i] = fastact_to_bfloat16(a[i]);
+    intptr_t i = 0;
+#if FASTACT_LANES == 16
+    const __m512i upper = _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29, 27, 25, 23, 21, 19, 17, 15,
+                                           13, 11, 9, 7, 5, 3, 1); /* of each number, of two vectors: half the work of _mm512_cvtepi32_epi16 */
+    for (; i + 32 <= n; i += 32) {
+        const __m512 low = _mm512_loadu_ps(a + i), high = _mm512_loadu_ps(a + i + 16);
+        if (_mm512_cmp_ps_mask(low, high, _CMP_UNORD_Q))
+            for (int j = 0; j < 32; j++) b[i + j] = fastact_to_bfloat16(a[i + j]);
+        else
+            _mm512_storeu_si512(b + i, _mm512_permutex2var_epi16(fastact_round_bfloat16(low), upper, fastact_round_bfloat16(high)));
+    }
+#elif FASTACT_LANES == 8
+    for (; i + 16 <= n; i += 16) {
+        const __m256 low = _mm256_loadu_ps(a + i), high = _mm256_loadu_ps(a + i + 8);
+        if (_mm256_movemask_ps(_mm256_cmp_ps(low, high, _CMP_UNORD_Q))) {
+            for (int j = 0; j < 16; j++) b[i + j] = fastact_to_bfloat16(a[i + j]);
+            continue;
+        }
+        const __m256i first = _mm256_srli_epi32(fastact_round_bfloat16(low), 16), last = _mm256_srli_epi32(fastact_round_bfloat16(high), 16);
+        _mm256_storeu_si256((__m256i *)(b + i), _mm256_permute4x64_epi64(_mm256_packus_epi32(first, last), 0xd8));
+    }
+#endif
+    for (; i < n; i++) b[i] = fastact_to_bfloat16(a[i]);
 }
 
 static void fastact_widen_float32(const void *from, void *to, intptr_t n)

@@ -3,10 +3,14 @@
 #define FASTACT_CPU_H
 
 #if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#include <cpuid.h>
 static int fastact_cpu_level(void)
 {
+    unsigned a = 0, b = 0, c = 0, d = 0;
     __builtin_cpu_init();
-    if (!(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")))
+    __get_cpuid(1, &a, &b, &c, &d);
+    if (!(c & (1u << 29)) || /* F16C, for which there is no name in older compilers */
+        !(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")))
         return 2;
     if (!(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")))
@@ -21,7 +25,7 @@ static int fastact_cpu_level(void)
     int r[4];
     unsigned long long enabled;
     __cpuidex(r, 1, 0);
-    if (!(r[2] & (1 << 27)) || !(r[2] & (1 << 12))) return 2; /* OSXSAVE, FMA */
+    if (!(r[2] & (1 << 27)) || !(r[2] & (1 << 12)) || !(r[2] & (1 << 29))) return 2; /* OSXSAVE, FMA, F16C */
     enabled = _xgetbv(0);
     if ((enabled & 6) != 6) return 2;
     __cpuidex(r, 7, 0);

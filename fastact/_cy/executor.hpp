@@ -10,23 +10,45 @@ namespace fastact {
 // incoming gradient (backward). `y` may be `x` or `z`.
 using kernel_fn = void (*)(const void *x, void *y, void *z, const void *parameters, intptr_t n);
 
+// From one contiguous and aligned array to another, as in convert.h.
+using convert_fn = void (*)(const void *from, void *to, intptr_t n);
+
+// What memory holds, where kernels compute in something wider: blocks are converted on the way to them and back, each result
+// rounded once.
+struct Format {
+    int itemsize;
+    convert_fn widen, narrow;
+};
+enum { FLOAT16, BFLOAT16, FLOAT32 };   // the first two for float32 kernels, the last for float64 ones
+extern Format formats[3];              // for any processor, until set_converters() brings what this one can do
+
+void set_converters(int format, convert_fn widen, convert_fn narrow);
+
 constexpr int MAX_PARAMETERS = 8;
+constexpr int MAX_ARRAYS = 3;        // one input and two outputs, or the other way round
 constexpr int MAX_DIMENSIONS = 64;   // as in NumPy 2
 
 // What the executor must know of one (activation, mode, precision).
 struct Plan {
     kernel_fn kernel;         // one scalar for each parameter: parameters[j]
     kernel_fn varying;        // parameters[j * n + i] for element i; null when there are no parameters
-    int itemsize;             // 4 or 8
+    int itemsize;             // 4 or 8: what is computed in, and what parameters are held in
     int inputs;               // 1, or 2 (backward)
     int outputs;              // 1, or 2 (value_and_grad)
     int parameters;           // at most MAX_PARAMETERS
     double ns_per_element;    // one thread, data in cache (tuning table): decides about threads
+    bool converted;           // whether any array is held in another format
+    const Format *format[MAX_ARRAYS];   // of the inputs in ufunc order, then of the outputs; null = as it is computed
+
+    int size_of(int array) const { return converted && format[array] ? format[array]->itemsize : itemsize; }
 };
 
 void run_large(const Plan &plan, const void *x, void *y, void *z, const void *parameters, intptr_t n, bool fresh);
 
-// Contiguous and aligned data. Arguments as the kernel's. `fresh`: the outputs' pages were never touched. Then streaming stores
+// The same where the plan converts. An output may be an input of the same format.
+void run_converted(const Plan &plan, const void *x, void *y, void *z, const void *parameters, intptr_t n, bool fresh);
+
+// Contiguous and aligned data, nothing to convert. Arguments as the kernel's. `fresh`: the outputs' pages were never touched. Then streaming stores
 // do harm, because the system has just cleared the page, in the cache (64 M float32: 104 ms plain, 131 streamed).
 inline void run(const Plan &plan, const void *x, void *y, void *z, const void *parameters, intptr_t n, bool fresh = false) {
     // In place is run_large's: a compiled loop is SIMD only where its outputs lie apart from its inputs.
@@ -36,7 +58,7 @@ inline void run(const Plan &plan, const void *x, void *y, void *z, const void *p
 }
 
 // Any number of dimensions, any strides in bytes (0 = broadcast, negative allowed), any alignment. Operands: the inputs in ufunc
-// order, then the parameters, then the outputs. Ufunc order of inputs: backward (grad_output, x), otherwise (x). An output may
+// order, then the parameters (of the computed type), then the outputs. Ufunc order of inputs: backward (grad_output, x), otherwise (x). An output may
 // share memory with an input only element by element (same address, same strides).
 void run_strided(const Plan &plan, int ndim, const intptr_t *shape, char *const *data, const intptr_t *const *strides);
 

@@ -19,7 +19,13 @@ cdef extern from "cpu.h":
 
 cdef extern from "executor.hpp" namespace "fastact" nogil:
     ctypedef void (*kernel_fn)(const void *, void *, void *, const void *, intptr_t) noexcept nogil
+    ctypedef void (*convert_fn)(const void *, void *, intptr_t) noexcept nogil
     enum: MAX_PARAMETERS "fastact::MAX_PARAMETERS"
+    enum: MAX_ARRAYS "fastact::MAX_ARRAYS"
+    cdef struct Format:
+        pass
+    Format formats[3]
+    void c_set_converters "fastact::set_converters"(int, convert_fn, convert_fn)
     cdef struct Plan:
         kernel_fn kernel
         kernel_fn varying
@@ -28,11 +34,14 @@ cdef extern from "executor.hpp" namespace "fastact" nogil:
         int outputs
         int parameters
         double ns_per_element
+        bint converted
+        const Format *format[3]
     cdef struct UfuncData:
         Plan plan
         int given
         double rest[8]
     void c_run "fastact::run"(const Plan &, const void *, void *, void *, const void *, intptr_t, bint) noexcept
+    void c_run_converted "fastact::run_converted"(const Plan &, const void *, void *, void *, const void *, intptr_t, bint) noexcept
     void c_run_strided "fastact::run_strided"(const Plan &, int, const intptr_t *, char **, const intptr_t **) noexcept
     void ufunc_loop(char **, const intptr_t *, const intptr_t *, void *) noexcept
     void c_set_stream_bytes "fastact::set_stream_bytes"(intptr_t)
@@ -68,6 +77,7 @@ cdef extern from "numpy/ufuncobject.h":
     ctypedef struct PyUFuncObject:
         PyObject *obj
     object PyUFunc_FromFuncAndData(PyUFuncGenericFunction *, void **, char *, int, int, int, int, char *, char *, int)
+    int PyUFunc_RegisterLoopForType(PyUFuncObject *, int, PyUFuncGenericFunction, const int *, void *) except -1
     int PyUFunc_None
 
 cdef extern from *:
@@ -80,7 +90,11 @@ cdef extern from *:
         PyType_Modified((PyTypeObject *)type);
     }
 
-    static PyObject *fastact_new_like(PyArrayObject *a) { return PyArray_NewLikeArray(a, NPY_KEEPORDER, NULL, 0); }
+    static PyObject *fastact_new_like(PyArrayObject *a, void *descr)
+    {
+        Py_INCREF((PyObject *)descr); /* NumPy takes a reference */
+        return PyArray_NewLikeArray(a, NPY_KEEPORDER, (PyArray_Descr *)descr, 0);
+    }
 
     static PyObject *fastact_new_array(void *descr, int ndim, const npy_intp *shape, int fortran)
     {
@@ -89,7 +103,7 @@ cdef extern from *:
     }
     """
     void fastact_enable_vectorcall(object type, Py_ssize_t offset)
-    PyObject *fastact_new_like(PyArrayObject *) except NULL
+    PyObject *fastact_new_like(PyArrayObject *, void *) except NULL
     PyObject *fastact_new_array(void *, int, const intptr_t *, bint) except NULL
     ctypedef PyObject *(*vectorcallfunc)(PyObject *, PyObject *const *, size_t, PyObject *) except NULL
     Py_ssize_t PyVectorcall_NARGS(size_t)
@@ -106,26 +120,49 @@ cdef extern from *:
 
 ctypedef PyArrayObject *Array
 
-# The one float32 and float64 descriptor that nearly all arrays share; an array with another one takes the general path.
-cdef void *FLOAT32 = PyArray_DescrFromType(cnp.NPY_FLOAT32)
-cdef void *FLOAT64 = PyArray_DescrFromType(cnp.NPY_FLOAT64)
-cdef PyUFuncGenericFunction LOOPS[2]
-LOOPS[0] = LOOPS[1] = <PyUFuncGenericFunction>ufunc_loop
+# What a call may work in: what its arrays hold, and where that is float32, whether it is computed in float64 (accuracy="high").
+cdef enum:
+    FLOAT32
+    FLOAT64
+    FLOAT16
+    BFLOAT16
+    HIGH
+    ROWS
+cdef int ITEMSIZE[5]
+cdef int PRECISION[5]  # what is computed in: 0 float32, 1 float64
+cdef int FORMAT[5]  # in `formats`; below 0: nothing is converted
+ITEMSIZE[:] = [4, 8, 2, 2, 4]
+PRECISION[:] = [0, 1, 0, 0, 1]
+FORMAT[:] = [-1, -1, 0, 1, 2]
+# The one descriptor of each that nearly all arrays share; an array with another one takes the general path. ml_dtypes' bfloat16 is
+# known from when the first such array arrives (NULL until then).
+cdef void *DESCR[4]
+DESCR[FLOAT32] = PyArray_DescrFromType(cnp.NPY_FLOAT32)
+DESCR[FLOAT64] = PyArray_DescrFromType(cnp.NPY_FLOAT64)
+DESCR[FLOAT16] = PyArray_DescrFromType(cnp.NPY_FLOAT16)
+DESCR[BFLOAT16] = NULL
+cdef object bfloat16 = None
+cdef double CONVERT_NS = 0.05  # an element, there and back
+cdef PyUFuncGenericFunction LOOPS[3]
+LOOPS[0] = LOOPS[1] = LOOPS[2] = <PyUFuncGenericFunction>ufunc_loop
 cdef object OUT = "out"
 cdef object OUTPUT = "output"
+cdef object ACCURACY = "accuracy"
+cdef object IS_HIGH = sys.intern("high")
+cdef object IS_DEFAULT = sys.intern("default")
 cdef double RELEASE_GIL_NS = 10_000.0  # giving the lock away and taking it back costs some 100 ns
-cdef int overrides = 0  # how many use_backend(...) blocks are open anywhere: while there is one, calls take the general path
+cdef int overrides = 0  # how many use_...(...) blocks are open anywhere: while there is one, calls take the general path
+cdef bint high_accuracy = False  # what set_accuracy() said
 
 
 cdef class Runner:
     """One mode of one activation over compiled kernels."""
 
     cdef vectorcallfunc vectorcall
-    cdef UfuncData public_data[2]  # float32, float64
-    cdef UfuncData full_data[2]  # the same for the ufunc that takes the conventions as operands too
-    cdef char types[2 * 16]
+    cdef UfuncData public_data[5]  # one a row
+    cdef UfuncData full_data[5]  # the same for the ufunc that takes the conventions as operands too
     cdef double defaults[8]
-    cdef bint fast[2]
+    cdef bint fast[2]  # by precision
     cdef int inputs, outputs, positional, accepted
     cdef unsigned nonnegative  # bit j: parameter j must not be negative (the derivative from the output)
     cdef tuple names  # the parameters that a call of this mode accepts, positional ones first
@@ -139,7 +176,7 @@ cdef class Runner:
 
     def setup(self, inputs, outputs, names, positional, accepted, defaults, nonnegative, general):
         """Describe the mode. `names` and `defaults` list all parameters of the kernel, `accepted` of them may be given in a call."""
-        cdef int i, j
+        cdef int i, j, k
         if len(names) > MAX_PARAMETERS:
             raise ValueError(f"names: an activation has at most {MAX_PARAMETERS} parameters, not {len(names)}")
         self.inputs, self.outputs, self.positional, self.accepted = inputs, outputs, positional, accepted
@@ -148,13 +185,16 @@ cdef class Runner:
         self.nonnegative = 0
         for j in range(len(names)):
             self.nonnegative |= (1 if nonnegative[j] else 0) << j
-        for i in range(2):
+        for i in range(ROWS):
             for j in range(len(names)):
                 self.defaults[j] = self.public_data[i].rest[j] = self.full_data[i].rest[j] = defaults[j]
-            self.public_data[i].plan.itemsize = 4 * (i + 1)
+            self.public_data[i].plan.itemsize = 4 << PRECISION[i]
             self.public_data[i].plan.inputs = inputs
             self.public_data[i].plan.outputs = outputs
             self.public_data[i].plan.parameters = len(names)
+            self.public_data[i].plan.converted = FORMAT[i] >= 0
+            for k in range(MAX_ARRAYS):
+                self.public_data[i].plan.format[k] = format_of(i)
             self.full_data[i].plan = self.public_data[i].plan
             self.public_data[i].given = positional
             self.full_data[i].given = len(names)
@@ -166,30 +206,50 @@ cdef class Runner:
 
     def set_kernel(self, int precision, size_t kernel, size_t varying, double ns_per_element):
         """Use these kernels for float32 (0) or float64 (1); no kernel: every call takes the general path."""
-        cdef Plan *plan = &self.public_data[precision].plan
-        plan.kernel, plan.varying, plan.ns_per_element = <kernel_fn>kernel, <kernel_fn>varying, ns_per_element
-        self.full_data[precision].plan = plan[0]
+        cdef Plan *plan
+        cdef int i
+        for i in range(ROWS):
+            if PRECISION[i] == precision:
+                plan = &self.public_data[i].plan
+                plan.kernel, plan.varying = <kernel_fn>kernel, <kernel_fn>varying
+                plan.ns_per_element = ns_per_element + (CONVERT_NS if plan.converted else 0)
+                self.full_data[i].plan = plan[0]
         self.fast[precision] = kernel != 0
 
     def set_fast(self, int precision, bint on):
         """Allow or forbid the fast path; a kernel stays in place for the ufunc."""
         self.fast[precision] = on and self.public_data[precision].plan.kernel != NULL
 
-    def make_ufunc(self, str name, str doc, bint full):
-        """The NumPy ufunc over these kernels; `full`: with the conventions as operands."""
+    def make_ufunc(self, str name, str doc, bint full, bint high):
+        """The NumPy ufunc over these kernels; `full`: with the conventions as operands; `high`: float32 is computed in float64.
+
+        Parameters are operands of the type that is computed in: a slope of 0.1 is not rounded to half precision.
+        """
         cdef UfuncData *data = &self.full_data[0] if full else &self.public_data[0]
-        cdef int operands = self.inputs + data[0].given + self.outputs
-        cdef int i
-        pointers, text, described = bytearray(2 * sizeof(void *)), name.encode(), doc.encode()
+        cdef int given = data[0].given, i
+        cdef int rows[3]
+        rows[:] = [FLOAT16, HIGH if high else FLOAT32, FLOAT64]
+        pointers, text, described = bytearray(3 * sizeof(void *)), name.encode(), doc.encode()
         cdef char *raw = pointers
         cdef void **datas = <void **>raw
-        types = bytearray([cnp.NPY_FLOAT32] * operands + [cnp.NPY_FLOAT64] * operands)
-        for i in range(2):
-            datas[i] = &data[i]
-        ufunc = PyUFunc_FromFuncAndData(LOOPS, datas, types, 2, self.inputs + data[0].given, self.outputs, PyUFunc_None, text, described, 0)
+        types = bytearray()
+        for i in range(3):
+            datas[i] = &data[rows[i]]
+            held = [cnp.NPY_FLOAT16, cnp.NPY_FLOAT32, cnp.NPY_FLOAT64][i]
+            types += bytes([held] * self.inputs + [cnp.NPY_FLOAT64 if PRECISION[rows[i]] else cnp.NPY_FLOAT32] * given + [held] * self.outputs)
+        ufunc = PyUFunc_FromFuncAndData(LOOPS, datas, types, 3, self.inputs + given, self.outputs, PyUFunc_None, text, described, 0)
         self.keep.append((pointers, types, text, described, ufunc))
         Py_INCREF(self)  # the ufunc points into this object for as long as the process lives
         return ufunc
+
+    def add_bfloat16(self, ufunc, bint full):
+        """Give a ufunc made by `make_ufunc` its loop for bfloat16."""
+        cdef UfuncData *data = &self.full_data[BFLOAT16] if full else &self.public_data[BFLOAT16]
+        cdef int types[16]
+        cdef int i, operands = self.inputs + data.given + self.outputs
+        for i in range(operands):
+            types[i] = cnp.NPY_FLOAT32 if self.inputs <= i < self.inputs + data.given else bfloat16.num
+        PyUFunc_RegisterLoopForType(<PyUFuncObject *>ufunc, bfloat16.num, <PyUFuncGenericFunction>ufunc_loop, types, data)
 
     def __call__(self, *args, **kwargs):
         return self.general(*args, **kwargs)
@@ -216,6 +276,7 @@ cdef PyObject *call(PyObject *callable, PyObject *const *args, size_t nargsf, Py
     cdef Runner runner = self
     cdef double values[8]
     cdef int j, inputs = self.inputs
+    cdef bint high = high_accuracy
 
     if overrides or given < 1 or given > inputs + self.positional:
         return hand_over(self, args, nargsf, kwnames)
@@ -238,6 +299,13 @@ cdef PyObject *call(PyObject *callable, PyObject *const *args, size_t nargsf, Py
         elif name == <PyObject *>OUTPUT and self.by_output is not None and x == NULL:
             x = item
             runner = self.by_output
+        elif name == <PyObject *>ACCURACY:
+            if item == <PyObject *>IS_HIGH:
+                high = True
+            elif item == <PyObject *>IS_DEFAULT:
+                high = False
+            elif item != Py_None:
+                return hand_over(self, args, nargsf, kwnames)
         else:
             for j in range(max(<int>(given - inputs), 0), self.accepted):
                 if name == PyTuple_GET_ITEM(<PyObject *>self.names, j):
@@ -260,7 +328,7 @@ cdef PyObject *call(PyObject *callable, PyObject *const *args, size_t nargsf, Py
             return hand_over(self, args, nargsf, kwnames)
     elif out != NULL and self.outputs == 2:
         return hand_over(self, args, nargsf, kwnames)
-    cdef PyObject *result = quick(runner, x, gradient, out, out2, values)
+    cdef PyObject *result = quick(runner, x, gradient, out, out2, values, high)
     if result == NULL:
         return hand_over(self, args, nargsf, kwnames)
     return result
@@ -274,10 +342,10 @@ cdef inline bint number(PyObject *item, double *value) noexcept:
     return False
 
 
-cdef PyObject *quick(Runner self, PyObject *x_object, PyObject *gradient_object, PyObject *out_object, PyObject *out2_object, double *values):
+cdef PyObject *quick(Runner self, PyObject *x_object, PyObject *gradient_object, PyObject *out_object, PyObject *out2_object, double *values, bint high):
     """Run the kernel now, or return NULL with no error set: then the general path decides."""
     cdef Array x, gradient, y, z
-    cdef int precision, ndim, common, i
+    cdef int row, ndim, common, i
     cdef void *descr
     cdef bint fresh = out_object == NULL
     cdef intptr_t n = 1
@@ -289,13 +357,17 @@ cdef PyObject *quick(Runner self, PyObject *x_object, PyObject *gradient_object,
         return NULL
     x = <Array>x_object
     descr = descr_of(x)
-    if descr == FLOAT32:
-        precision = 0
-    elif descr == FLOAT64:
-        precision = 1
+    if descr == DESCR[FLOAT32]:
+        row = HIGH if high else FLOAT32
+    elif descr == DESCR[FLOAT64]:
+        row = FLOAT64
+    elif descr == DESCR[FLOAT16]:
+        row = FLOAT16
+    elif descr == DESCR[BFLOAT16]:
+        row = BFLOAT16
     else:
         return NULL
-    if not self.fast[precision]:
+    if not self.fast[PRECISION[row]]:
         return NULL
     for i in range(self.public_data[0].plan.parameters if self.nonnegative else 0):
         if self.nonnegative >> i & 1 and not values[i] >= 0:
@@ -307,29 +379,31 @@ cdef PyObject *quick(Runner self, PyObject *x_object, PyObject *gradient_object,
     y = <Array>out_object
     z = <Array>out2_object
     if gradient_object != NULL:
-        if Py_TYPE(gradient_object) != PyArray_Type_pointer or not alike(gradient, descr, ndim, shape):
+        if Py_TYPE(gradient_object) != PyArray_Type_pointer:
             return NULL
+        if not alike(gradient, descr, ndim, shape):
+            return mixed(self, row, x, gradient, y, z, values) if not high else NULL
         common &= flags_of(gradient)
     if fresh:
         if ndim == 0:
             return NULL  # a scalar comes back, as from any ufunc
     else:
-        if Py_TYPE(out_object) != PyArray_Type_pointer or not alike(y, descr, ndim, shape):
+        if Py_TYPE(out_object) != PyArray_Type_pointer or (self.outputs == 2 and Py_TYPE(out2_object) != PyArray_Type_pointer):
             return NULL
+        if not alike(y, descr, ndim, shape) or (self.outputs == 2 and not alike(z, descr, ndim, shape)):
+            return mixed(self, row, x, gradient, y, z, values) if not high else NULL
         if not flags_of(y) & WRITEABLE:
             return NULL
         common &= flags_of(y)
         if self.outputs == 2:
-            if Py_TYPE(out2_object) != PyArray_Type_pointer or not alike(z, descr, ndim, shape):
-                return NULL
             if not flags_of(z) & WRITEABLE:
                 return NULL
             common &= flags_of(z)
     if not common & ALIGNED or not common & (C_CONTIGUOUS | F_CONTIGUOUS):
-        return strided(self, precision, x, gradient, y, z, values)
+        return strided(self, row, &self.public_data[row].plan, x, gradient, y, z, values, descr)
     for i in range(ndim):
         n *= shape[i]
-    cdef intptr_t size = n * (4 << precision)
+    cdef intptr_t size = n * ITEMSIZE[row]
     if not fresh:
         # In place is fine, element by element; anything else that overlaps is not.
         if overlap(data_of(y), data_of(x), size) and data_of(y) != data_of(x):
@@ -348,7 +422,7 @@ cdef PyObject *quick(Runner self, PyObject *x_object, PyObject *gradient_object,
         result = fastact_new_array(descr, ndim, shape, not common & C_CONTIGUOUS)
         if self.outputs == 2:
             second = fastact_new_array(descr, ndim, shape, not common & C_CONTIGUOUS)
-    run(self, precision, n, data_of(x), data_of(<Array>result),
+    run(self, row, n, data_of(x), data_of(<Array>result),
         data_of(gradient) if gradient_object != NULL else data_of(<Array>second) if second != NULL else NULL, values, fresh)
     return pair(result, second) if self.outputs == 2 else result
 
@@ -365,23 +439,84 @@ cdef PyObject *pair(PyObject *first, PyObject *second) except NULL:
     return <PyObject *>result
 
 
-cdef inline void run(Runner self, int precision, intptr_t n, char *x, char *y, char *z, double *values, bint fresh) noexcept:
+cdef inline void run(Runner self, int row, intptr_t n, char *x, char *y, char *z, double *values, bint fresh) noexcept:
     cdef float singles[8]
     cdef const void *parameters = values
-    cdef Plan *plan = &self.public_data[precision].plan
+    cdef Plan *plan = &self.public_data[row].plan
     cdef int j
-    if precision == 0 and plan.parameters:
+    if PRECISION[row] == 0 and plan.parameters:
         for j in range(plan.parameters):
             singles[j] = <float>values[j]
         parameters = singles
     if n * plan.ns_per_element < RELEASE_GIL_NS:
-        c_run(plan[0], x, y, z, parameters, n, fresh)
+        if plan.converted:
+            c_run_converted(plan[0], x, y, z, parameters, n, fresh)
+        else:
+            c_run(plan[0], x, y, z, parameters, n, fresh)
     else:
         with nogil:
-            c_run(plan[0], x, y, z, parameters, n, fresh)
+            if plan.converted:
+                c_run_converted(plan[0], x, y, z, parameters, n, fresh)
+            else:
+                c_run(plan[0], x, y, z, parameters, n, fresh)
 
 
-cdef void extent(Array a, char **low, char **high, int itemsize) noexcept:
+cdef inline const Format *format_of(int row) noexcept:
+    if FORMAT[row] < 0:
+        return NULL
+    return &formats[FORMAT[row]]
+
+
+cdef inline int row_of(Array a) noexcept:
+    """What an array that may be mixed with others holds; below 0 for one that may not."""
+    if descr_of(a) == DESCR[FLOAT32]:
+        return FLOAT32
+    if descr_of(a) == DESCR[FLOAT16]:
+        return FLOAT16
+    return BFLOAT16 if descr_of(a) == DESCR[BFLOAT16] else -1
+
+
+cdef PyObject *mixed(Runner self, int row, Array x, Array gradient, Array y, Array z, double *values):
+    """As `quick`, for arrays of one shape that hold float32 and half precision; computed in float32, without accuracy="high"."""
+    cdef Plan plan = self.public_data[FLOAT32].plan
+    cdef Array arrays[4]
+    cdef int i, count = 0, held, result = row
+    cdef int inputs = self.inputs
+    if row == FLOAT64:
+        return NULL
+    if gradient != NULL:
+        arrays[0] = gradient
+        count = 1
+    arrays[count] = x
+    count += 1
+    if y != NULL:
+        arrays[count] = y
+        count += 1
+    if z != NULL:
+        arrays[count] = z
+        count += 1
+    plan.converted = True
+    plan.ns_per_element += CONVERT_NS
+    for i in range(count):
+        held = row_of(arrays[i])
+        if held < 0 or ndim_of(arrays[i]) != ndim_of(x) or (i >= inputs and not flags_of(arrays[i]) & WRITEABLE):
+            return NULL
+        if ndim_of(x) and memcmp(dims_of(arrays[i]), dims_of(x), ndim_of(x) * sizeof(intptr_t)) != 0:
+            return NULL
+        plan.format[i] = format_of(held)
+        if i < inputs and held != row:
+            result = FLOAT32
+    if y == NULL:
+        for i in range(inputs, MAX_ARRAYS):
+            plan.format[i] = format_of(result)
+    return strided(self, FLOAT32, &plan, x, gradient, y, z, values, DESCR[result])
+
+
+cdef inline int itemsize_of(Array a) noexcept:
+    return 8 if descr_of(a) == DESCR[FLOAT64] else 4 if descr_of(a) == DESCR[FLOAT32] else 2
+
+
+cdef void extent(Array a, char **low, char **high) noexcept:
     cdef int i
     low[0] = high[0] = data_of(a)
     for i in range(ndim_of(a)):
@@ -391,48 +526,47 @@ cdef void extent(Array a, char **low, char **high, int itemsize) noexcept:
             low[0] += (dims_of(a)[i] - 1) * strides_of(a)[i]
         else:
             high[0] += (dims_of(a)[i] - 1) * strides_of(a)[i]
-    high[0] += itemsize
+    high[0] += itemsize_of(a)
 
 
-cdef bint clash(Array a, Array b, int itemsize) noexcept:
+cdef bint clash(Array a, Array b) noexcept:
     """Whether they share memory other than element by element (or might)."""
     cdef char *low_a
     cdef char *high_a
     cdef char *low_b
     cdef char *high_b
-    if data_of(a) == data_of(b) and (ndim_of(a) == 0 or memcmp(strides_of(a), strides_of(b), ndim_of(a) * sizeof(intptr_t)) == 0):
+    if data_of(a) == data_of(b) and descr_of(a) == descr_of(b) and (ndim_of(a) == 0 or memcmp(strides_of(a), strides_of(b), ndim_of(a) * sizeof(intptr_t)) == 0):
         return False
-    extent(a, &low_a, &high_a, itemsize)
-    extent(b, &low_b, &high_b, itemsize)
+    extent(a, &low_a, &high_a)
+    extent(b, &low_b, &high_b)
     return low_a < high_b and low_b < high_a
 
 
-cdef PyObject *strided(Runner self, int precision, Array x, Array gradient, Array y, Array z, double *values):
-    """As `quick`, for any strides."""
-    cdef Plan *plan = &self.public_data[precision].plan
+cdef PyObject *strided(Runner self, int row, const Plan *plan, Array x, Array gradient, Array y, Array z, double *values, void *descr):
+    """As `quick`, for any strides and formats; a new result is of dtype `descr`."""
     cdef const intptr_t *shape = dims_of(x)
     cdef char *data[16]
     cdef const intptr_t *strides[16]
     cdef intptr_t zeros[64]
     cdef float singles[8]
-    cdef int count = 0, j, ndim = ndim_of(x), itemsize = 4 << precision
+    cdef int count = 0, j, ndim = ndim_of(x), precision = PRECISION[row]
     cdef intptr_t n = 1
     cdef PyObject *result = <PyObject *>y
     cdef PyObject *second = <PyObject *>z
     if y != NULL:
         # Broadcast or self-overlapping outputs are rare and NumPy's to judge.
-        if internal_overlap(y) or (z != NULL and (internal_overlap(z) or clash(y, z, itemsize) or data_of(y) == data_of(z))):
+        if internal_overlap(y) or (z != NULL and (internal_overlap(z) or clash(y, z) or data_of(y) == data_of(z))):
             return NULL
-        if clash(y, x, itemsize) or (gradient != NULL and clash(y, gradient, itemsize)) or (z != NULL and clash(z, x, itemsize)):
+        if clash(y, x) or (gradient != NULL and clash(y, gradient)) or (z != NULL and clash(z, x)):
             return NULL
         if z != NULL and data_of(z) == data_of(x):
             return NULL
         Py_XINCREF(result)
         Py_XINCREF(second)
     else:
-        result = fastact_new_like(x)
+        result = fastact_new_like(x, descr)
         if self.outputs == 2:
-            second = fastact_new_like(x)
+            second = fastact_new_like(x, descr)
     for j in range(ndim):
         zeros[j] = 0
         n *= dims_of(x)[j]
@@ -485,9 +619,27 @@ def team_for(double serial_ns):
 
 
 def add_override(int change):
-    """Count the open use_backend(...) blocks."""
+    """Count the open use_backend(...) and use_accuracy(...) blocks."""
     global overrides
     overrides += change
+
+
+def set_accuracy(bint high):
+    """What calls do that do not say."""
+    global high_accuracy
+    high_accuracy = high
+
+
+def set_bfloat16(dtype):
+    """From now on arrays of this dtype, ml_dtypes' bfloat16, are known."""
+    global bfloat16
+    bfloat16 = dtype
+    DESCR[BFLOAT16] = <void *>dtype
+
+
+def set_converters(str held, size_t widen, size_t narrow):
+    """Use these, for what memory may hold: "float16", "bfloat16", or "float32" for kernels in float64."""
+    c_set_converters({"float16": 0, "bfloat16": 1, "float32": 2}[held], <convert_fn>widen, <convert_fn>narrow)
 
 
 def cpu_level():

@@ -38,6 +38,8 @@ def _table():
             module = importlib.import_module(f".._cy.kernels_{level}", __package__)
         except ImportError:
             continue
+        for held, converters in module.converters().items():
+            frontend.set_converters(held, *converters)
         return level, module.kernels()
     return None
 
