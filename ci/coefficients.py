@@ -175,9 +175,10 @@ def expm1_of_half(precision):
     return c, f"degree {degree}, {in_bits(error)} of exp(r / 2)"
 
 
-NEAR = mpf(13) / 16  # below, exp(-a^2 / 2) needs no power of two
+NEAR = mpf(53) / 64  # below, exp(-a^2 / 2) needs no power of two
 NEAR_DEGREE = {"float32": 4, "float64": 8}
 FAR_DEGREE = {"float32": (3, 4), "float64": (8, 9)}
+FAR_LARGEST = {"float32": 16, "float64": 39}  # beyond the reach: of several tried, its roundings add up to the least
 
 
 def phi_near(precision):
@@ -191,7 +192,7 @@ def phi_near(precision):
 @functools.cache
 def phi_far(precision):
     (over, under), b = FAR_DEGREE[precision], mpf(rounded(mpmath.sqrt(2 * mpmath.pi), precision))
-    largest = MILLS[precision][0]
+    largest = FAR_LARGEST[precision]
     grid = [1 / r - 2 for r in chebyshev_grid(1 / (largest + 2), 1 / (NEAR + 2), 12 * (over + under))]
     rest = {a: 1 / mills(a) - b * a for a in grid}
     below = [mpf(1) for _ in grid]
