@@ -1,5 +1,6 @@
 """accuracy="high": float32 is computed in float64 and rounded once, in every mode, layout and backend; and how it is chosen."""
 
+import functools
 import threading
 
 import numpy as np
@@ -34,15 +35,21 @@ def test_is_float64_rounded(record, mode, backend):
     support.all_same_bits(high(record, mode, arrays), expected_of(record, mode, arrays), f"{record.name} {mode} {backend}")
 
 
-@pytest.mark.parametrize("which", [0, 1], ids=["value", "derivative"])
-@pytest.mark.parametrize("record", support.by_name(support.RECORDS))
-def test_bound(record, which, backend):
-    # Against multiple precision: 0.51 ULP, and 4 within 1e-5 of an interior zero of a derivative.
+@functools.cache
+def exact_of(record, which):
+    """Some float32 numbers, and the exact results there."""
     x = reference.points64(record)
     with support.quiet():
         x = np.unique(x.astype(np.float32))
     x = x[np.isfinite(x) & ~np.isin(x, np.float32(record.kinks))][::7]
-    exact = reference.Exact([(reference.value, reference.derivative)[which](record, float(v)) for v in x])
+    return x, reference.Exact([(reference.value, reference.derivative)[which](record, float(v)) for v in x])
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["value", "derivative"])
+@pytest.mark.parametrize("record", support.by_name(support.RECORDS))
+def test_bound(record, which, backend):
+    # 0.51 ULP, and 4 within 1e-5 of an interior zero of a derivative.
+    x, exact = exact_of(record, which)
     error = reference.ulps(support.call(record, ("value", "grad")[which], (x,), accuracy="high"), exact.near, exact.rest)
     bound = np.full(x.shape, 0.51)
     if which and record.derivative_zero:
@@ -90,7 +97,7 @@ def test_parameters(record, mode, backend):
     assert all(r.dtype == np.float64 for r in high(record, mode, arrays, **wide))
 
 
-@ROWS
+@KINDS
 def test_other_dtypes_are_as_they_were(record, mode, backend):
     for dtype in (np.float64, np.float16, np.int32):
         arrays = support.inputs(record, mode, np.random.default_rng(0).normal(0, 6, 300).astype(dtype))
@@ -155,7 +162,7 @@ def test_use_accuracy_is_this_threads():
     assert which(X) == "default"
 
 
-@ROWS
+@KINDS
 def test_every_mode_takes_it(record, mode):
     arrays = support.inputs(record, mode, support.sample(30, np.float32))
     with fastact.use_accuracy("high"):

@@ -392,6 +392,7 @@ def test_bfloat16_is_met_later():
     assert support.isolated(_LATER).stdout == "done\n"
 
 
+@pytest.mark.parametrize("record", support.by_name(support.KINDS))
 def test_scalars(record, backend):
     for half in HALVES:
         y = fastact.get(record.name)(half.type(0.5))
