@@ -6,7 +6,6 @@ is installed and somebody is watching; nothing needs it.
 
 import argparse
 import contextlib
-import dataclasses
 import json
 import os
 import pathlib
@@ -302,7 +301,7 @@ def explain(options):
     except ValueError as error:
         raise Failure(str(error), USAGE) from None
     if options.json:
-        show_json(dataclasses.asdict(found))
+        show_json(found._asdict())
     else:
         print(found)
 

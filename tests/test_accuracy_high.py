@@ -1,6 +1,7 @@
 """accuracy="high": float32 is computed in float64 and rounded once, in every mode, layout and backend; and how it is chosen."""
 
 import functools
+import json
 import threading
 
 import numpy as np
@@ -9,7 +10,7 @@ import reference
 import support
 
 import fastact
-from fastact import catalog
+from fastact import catalog, cli
 
 ROWS = pytest.mark.parametrize("record, mode", support.rows())
 KINDS = pytest.mark.parametrize("record, mode", support.rows(lambda record, mode: record in support.KINDS))
@@ -207,3 +208,10 @@ def test_explain():
         assert fastact.explain("gelu", X, accuracy="default").computed == "float32"
     with pytest.raises(ValueError, match="accuracy"):
         fastact.explain("gelu", X, accuracy="low")
+
+
+def test_explain_as_a_command(capsys):
+    assert cli.main(["explain", "gelu", "--accuracy", "high", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["computed"] == "float64"
+    assert cli.main(["explain", "gelu", "--dtype", "float16"]) == 0
+    assert "computed in float32" in capsys.readouterr().out
