@@ -147,6 +147,42 @@ def log1p(precision):
     return atanh(precision, mpf(1) / 9, {"float32": 3, "float64": 9}[precision])
 
 
+def plain(function, largest, degrees, precision):
+    """`function(w)` itself as a polynomial in w, 0 <= w <= largest."""
+    degree = degrees[precision]
+    grid = chebyshev_grid(0, mpf(largest), 14 * (degree + 2))[1:]
+    values = {w: function(w) for w in grid}
+    c, error, _ = fit(values.get, lambda w: 1 / values[w], grid, range(degree + 1), precision)
+    return c, f"degree {degree}, {in_bits(error)}"
+
+
+def hazard_series(count):
+    """One over the asymptotic series of a Phi(-a) / phi(a), which is 1 - 1/a^2 + 3/a^4 - 15/a^6 ..., in powers of 1/a^2."""
+    terms = [mpf(1)]
+    for k in range(1, count):
+        terms.append(-terms[-1] * (2 * k - 1))
+    found = [mpf(1)]
+    for k in range(1, count):
+        found.append(-sum(terms[j] * found[k - j] for j in range(1, k + 1)))
+    return [float(c) for c in found]
+
+
+def erf_ratio(w):
+    return mpmath.erf(mpmath.sqrt(w)) / mpmath.sqrt(w)
+
+
+def tanh_rest_ratio(w):
+    return (mpmath.sqrt(w) - mpmath.tanh(mpmath.sqrt(w))) / (w * mpmath.sqrt(w))
+
+
+def sine_rest_ratio(w):
+    return (mpmath.sin(mpmath.sqrt(w)) / mpmath.sqrt(w) - 1) / w
+
+
+def cosine_rest_ratio(w):
+    return (mpmath.cos(mpmath.sqrt(w)) - 1 + w / 2) / w**2
+
+
 MILLS = {  # largest a, k, r0, degree
     "float32": (14.5, 3.359375, 0.10546875, 9),
     "float64": (39, 5.5, 0.0625, 21),
@@ -227,6 +263,13 @@ PHI_NEAR_TEXT = """Phi(x) = 1/2 + x P(x^2), |x| <= NEAR."""
 PHI_FAR_TEXT = """Phi(-a) exp(a^2 / 2) = 1 / (a b + N(a) / D(a)), b = sqrt(2 pi) rounded."""
 
 
+HAZARD_TEXT = """phi(a) / Phi(-a) = a P(1 / a^2) of the normal distribution, asymptotically; a >= 14 (float32) or 38 (float64)."""
+ERF_TEXT = """erf(x) = x P(x * x), 0 <= x <= 0.84."""
+TANH_REST_TEXT = """x - tanh(x) = x**3 P(x * x), 0 <= x <= 1.42."""
+SINE_TEXT = """sin(x) = x + x**3 P(x * x), |x| <= 0.9: more than pi / 4, for what rounding adds."""
+COSINE_TEXT = """cos(x) = 1 - x * x / 2 + x**4 P(x * x), |x| <= 0.9."""
+
+
 def comment(text, *lines):
     return "".join(f"# {line}\n" for line in [*text.splitlines(), *lines])
 
@@ -270,9 +313,24 @@ def make():
             {p: rounded((f := 1 / mpmath.sqrt(2 * mpmath.pi)) - mpf(rounded(f, p)), p) for p in SIGNIFICANT},
         )
     )
+    for name, text, number in (
+        ("QUICK", "1.702", mpf(1702) / 1000),
+        ("GELU_LINEAR", "2 sqrt(2 / pi)", 2 * mpmath.sqrt(2 / mpmath.pi)),
+        ("GELU_CUBIC", "2 sqrt(2 / pi) * 0.044715", 2 * mpmath.sqrt(2 / mpmath.pi) * 44715 / 1000000),
+        ("SQRT2", "sqrt(2)", mpmath.sqrt(2)),
+        ("HALF_PI", "pi / 2", mpmath.pi / 2),
+    ):
+        high = {p: rounded(number, p) for p in SIGNIFICANT}
+        low = {p: rounded(number - mpf(high[p]), p) for p in SIGNIFICANT}
+        parts.append(comment(f"{text}, and what that is rounded by.") + table(name, high) + table(f"{name}_LOW", low))
+    parts.append(comment(HAZARD_TEXT) + table("HAZARD", {p: hazard_series(n) for p, n in {"float32": 6, "float64": 9}.items()}))
     for name, text, function in (
         ("EXPM1", EXPM1_TEXT, expm1),
         ("LOG1P", LOG1P_TEXT, log1p),
+        ("ERF", ERF_TEXT, lambda p: plain(erf_ratio, mpf("0.84") ** 2, {"float32": 7, "float64": 13}, p)),
+        ("TANH_REST", TANH_REST_TEXT, lambda p: plain(tanh_rest_ratio, mpf("1.42") ** 2, {"float32": 10, "float64": 21}, p)),
+        ("SINE", SINE_TEXT, lambda p: plain(sine_rest_ratio, mpf("0.81"), {"float32": 3, "float64": 7}, p)),
+        ("COSINE", COSINE_TEXT, lambda p: plain(cosine_rest_ratio, mpf("0.81"), {"float32": 3, "float64": 7}, p)),
         ("MILLS", MILLS_TEXT, mills_polynomial),
     ):
         head, both = polynomial(name, text, function)

@@ -21,6 +21,8 @@ def main():
     run(*mypy, "--follow-imports=silent", ROOT / "fastact" / "__init__.pyi", cwd=venv.folder)
     say("ci/coefficients.py --check")
     run(venv.python, ROOT / "ci" / "coefficients.py", "--check")
+    say("ci/docs.py --check")
+    run(venv.python, ROOT / "ci" / "docs.py", "--check")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ __version__ = "0.1.0"
 
 _dispatch.start()
 
-_FRONT_END = ("get", "names", "warmup")
+_FRONT_END = ("get", "names", "rrelu_training", "warmup")
 
 __all__ = [
     "explain", "get_accuracy", "get_backend", "get_num_threads", "set_accuracy", "set_backend", "set_num_threads", "use_accuracy",
@@ -39,14 +39,25 @@ __all__ = [
 
 def __getattr__(name):
     # Made when first asked for, then an ordinary attribute: an import pays for none of them.
-    if name not in __all__:
+    if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .activation import get, names, warmup
+    if name in _FRONT_END:
+        if name == "rrelu_training":
+            from .training import rrelu_training as found
+        else:
+            from . import activation
 
-    globals().update(get=get, names=names, warmup=warmup)
-    if name in _catalog.records():
-        globals()[name] = get(name)
-    return globals()[name]
+            found = getattr(activation, name)
+    else:
+        try:
+            record = _catalog.attribute(name)
+        except LookupError as error:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}; {str(error).removeprefix('name: ')}") from None
+        from .activation import get
+
+        found = get(record.name)
+    globals()[name] = found
+    return found
 
 
 def __dir__():

@@ -271,6 +271,8 @@ class Function(Runner):
     # The general path
 
     def _general(self, *args, **kwargs):
+        if not self.record.also.keys().isdisjoint(kwargs):
+            return self._meant(kwargs)(*args, **kwargs)
         _learn_bfloat16()
         mode, inputs, full, out, options, accuracy = self._bind(args, kwargs)
         count = len(catalog.INPUTS[mode])
@@ -289,6 +291,22 @@ class Function(Runner):
                 return ufunc(*operands, out=out, **options)
         except (TypeError, ValueError, OverflowError) as error:
             raise self._explained(error, mode, inputs, out, options) from None
+
+    def _meant(self, kwargs):
+        """The callable that arguments of other libraries ask for; takes them out of `kwargs`."""
+        meant = self
+        for name in self.record.also.keys() & kwargs.keys():
+            value, (_, choices) = kwargs.pop(name), self.record.also[name]
+            if choices is None:
+                _parameter(self, name, value)
+                continue
+            try:
+                other = _made(catalog.records()[choices[value]])
+            except (KeyError, TypeError):
+                raise ValueError(f"{self.__qualname__}: {name}: expected one of {', '.join(map(repr, choices))}, not {value!r}") from None
+            if other.record is not self.record.base:
+                meant = other if self.mode == "value" else getattr(other, self.mode)
+        return meant
 
     def _bind(self, args, kwargs):
         """Sort the arguments: the mode, the ufunc's operands, whether conventions differ from their defaults, out, options, accuracy."""
@@ -311,7 +329,7 @@ class Function(Runner):
             elif name in _UFUNC_OPTIONS:
                 options[name] = value
             else:
-                known = [*self._inputs, *(["output"] if self.mode == "backward" else []), *self._accepted, "out", "accuracy", *_UFUNC_OPTIONS]
+                known = [*self._inputs, *(["output"] if self.mode == "backward" else []), *self._accepted, *self.record.also, "out", "accuracy", *_UFUNC_OPTIONS]
                 raise TypeError(f"{self.__qualname__}: there is no argument {name!r}; there are {', '.join(known)}")
         mode = self.mode
         if self.mode == "backward":  # None is their default: not given
@@ -581,6 +599,7 @@ def signature(record, mode):
     if by_output:
         parameters.append(kinds("output", kinds.KEYWORD_ONLY, default=None))
     parameters += [kinds(p.name, kinds.KEYWORD_ONLY, default=p.default) for p in record.accepted(mode) if p.convention]
+    parameters += [kinds(name, kinds.KEYWORD_ONLY, default=default) for name, (default, _) in record.also.items()]
     parameters.append(kinds("out", kinds.KEYWORD_ONLY, default=None))
     parameters.append(kinds("accuracy", kinds.KEYWORD_ONLY, default=None))
     parameters.append(kinds("ufunc_options", kinds.VAR_KEYWORD))
@@ -593,25 +612,37 @@ def _made(record):
     return Activation(record)
 
 
-def get(name):
+def get(name, like=None):
     """Return an activation by its name or an alias; case, hyphens and underscores do not matter.
 
     Parameters
     ----------
     name : str
+        The name here, or the one that a library has for it.
+    like : {"torch", "jax", "keras", "tensorflow", "onnx", "thinc", "transformers", "scipy"}, optional
+        Return what that library means by the name, with its default parameters and its conventions at kinks.
 
     Raises
     ------
     LookupError
-        There is no such activation; the message lists close names.
+        There is no such activation, or not in that library; the message lists close names, or the libraries that have it.
+    ValueError
+        The library is not one of those.
+
+    Notes
+    -----
+    Where a library is wrong (NaN at infinities, a lost tail), fastact stays right. ``get("leaky_relu", like="keras")`` is also
+    ``fastact.leaky_relu_keras``.
 
     Examples
     --------
     >>> import fastact
     >>> fastact.get("SiLU") is fastact.get("swish") is fastact.silu
     True
+    >>> fastact.get("leaky_relu", like="keras")([-1.0])
+    array([-0.2])
     """
-    return _made(catalog.find(name))
+    return _made(catalog.find(name, like))
 
 
 def names():

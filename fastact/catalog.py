@@ -1,7 +1,10 @@
 """What there is: one `Record` per activation, read off the functions in `formulas`."""
 
 import collections
+import contextlib
 import functools
+import itertools
+import math
 import types
 
 from . import formulas, language
@@ -36,7 +39,10 @@ OUTPUTS = {mode: 2 if mode == "value_and_grad" else 1 for mode in MODES}
 Parameter = collections.namedtuple("Parameter", "name default convention")
 Parameter.__doc__ = "A parameter of an activation; a convention is one that only says what the derivative is at a kink."
 
-_FIELDS = "name formula from_output nonnegative parameters summary definition numpy numpy_grad ulp kinks aliases paper derivative_zero"
+_FIELDS = (
+    "name origin library formula from_output nonnegative parameters summary definition numpy numpy_grad ulp kinks aliases paper like also "
+    "value_zero derivative_zero domain reach"
+)
 
 
 class Record(collections.namedtuple("Record", _FIELDS)):
@@ -55,6 +61,16 @@ class Record(collections.namedtuple("Record", _FIELDS)):
         """The modes that this activation has."""
         return tuple(m for m in MODES if m != "backward_from_output" or self.from_output is not None)
 
+    @property
+    def kernel_name(self):
+        """The name under which its kernels are known: a preset shares them."""
+        return self.origin or self.name
+
+    @property
+    def base(self):
+        """The catalog's own record, of a preset; otherwise this one."""
+        return records()[self.origin] if self.origin else self
+
     def given(self, mode):
         """The parameters a ufunc of this mode takes: all but the conventions."""
         return tuple(p for p in self.parameters if not p.convention)
@@ -67,6 +83,15 @@ class Record(collections.namedtuple("Record", _FIELDS)):
         """The formula that serves this mode."""
         return self.from_output if mode == "backward_from_output" else self.formula
 
+    def at_defaults(self, mode):
+        """The formula of x alone that a kernel may use while all parameters have their defaults, or None."""
+        return None if mode == "backward_from_output" else getattr(self.formula, "at_defaults", None)
+
+    @property
+    def spellings(self):
+        """Every name that it has anywhere."""
+        return tuple(dict.fromkeys([self.name, *self.aliases, *[name for names in self.like.values() for name, _ in names]]))
+
     def ufunc_name(self, mode):
         """The name of this mode's ufunc, as `fastact.ufuncs` has it."""
         return self.name if mode == "value" else f"{self.name}_{mode}"
@@ -78,15 +103,28 @@ def _record(name, formula):
     parameters = [Parameter(p, float(d), False) for p, d in zip(plain, formula.__defaults__ or (), strict=True)]
     parameters += [Parameter(p, float(formula.__kwdefaults__[p]), True) for p in conventions]
     by_output = getattr(formula, "from_output", None)
+    entry = dict(formula.entry) | places(formula, parameters)
     return Record(
         name=name,
+        origin=None,
+        library=None,
         formula=formula,
         from_output=by_output,
         nonnegative=getattr(by_output, "nonnegative", ()),
         parameters=tuple(parameters),
         summary=formula.__doc__.strip().splitlines()[0],
-        **formula.entry,
+        **entry,
     )
+
+
+def places(formula, parameters):
+    """Where kinks and zeros are, as numbers, for parameters with these defaults."""
+    values = {p.name: p.default for p in parameters}
+
+    def numbers(entries):
+        return entries and tuple([e if e is None else float(eval(e, {"log": math.log}, values)) if isinstance(e, str) else float(e) for e in entries])
+
+    return {name: numbers(formula.entry[name]) for name in ("kinks", "value_zero", "derivative_zero")}
 
 
 @functools.cache
@@ -100,12 +138,28 @@ def records():
 
 
 @functools.cache
+def aliases():
+    """All other names that are valid identifiers, and what they mean: ``{"swish": "silu", ...}``."""
+    return {
+        name: record.name
+        for record in records().values()
+        for name in record.spellings
+        if name.isidentifier() and name not in records() and _aliases()[_plain(name)] is record
+    }
+
+
+@functools.cache
 def _aliases():
-    found = {}
+    found, claims = {}, {}
     for record in records().values():
         for name in (record.name, *record.aliases):
             if found.setdefault(_plain(name), record) is not record:
                 raise ValueError(f"two activations claim the name {name!r}")
+        for name, _ in itertools.chain(*record.like.values()):
+            claims.setdefault(_plain(name), []).append(record)
+    for name, claimed in claims.items():  # a library's own name: unless two libraries mean two things by it
+        if name not in found and all(record is claimed[0] for record in claimed):
+            found[name] = claimed[0]
     return found
 
 
@@ -113,21 +167,100 @@ def _plain(name):
     return name.lower().replace("_", "").replace("-", "").replace(" ", "")
 
 
-def find(name):
-    """The record of an activation by its name or an alias; case, hyphens and underscores do not matter.
+LIBRARIES = ("torch", "jax", "keras", "tensorflow", "onnx", "thinc", "transformers", "scipy")
+
+
+@functools.cache
+def preset(record, library, index=0):
+    """The record as a library has it under one of its names: its default parameters, its convention at kinks."""
+    names = record.like[library]
+    name, defaults = names[index]
+    first = [other for _, other in names].index(defaults)
+    if first != index:
+        return preset(record, library, first)
+    plain_holder, _ = _named_by(library).get(_plain(record.name), (record, 0))
+    called = name if index or plain_holder is not record else record.name
+    parameters = [p._replace(default=float(defaults.get(p.name, p.default))) for p in record.parameters]
+    unknown = set(defaults) - {p.name for p in parameters}
+    if unknown:
+        raise ValueError(f"{record.name}: like: {library}: there is no parameter {', '.join(sorted(unknown))}")
+    return record._replace(
+        name=f"{called}_{library}", origin=record.name, library=library, parameters=tuple(parameters), **places(record.formula, parameters)
+    )
+
+
+@functools.cache
+def _named_by(library):
+    return {
+        _plain(name): (record, index)
+        for record in records().values()
+        for index, (name, _) in reversed(list(enumerate(record.like.get(library, ()))))
+    }
+
+
+def attribute(name):
+    """The record that is an attribute of the package by this name: spelled as somebody spells it, unlike for `find`.
 
     Raises
     ------
     LookupError
-        There is no such activation; the message lists close names.
+        There is none; the message lists close names.
+    """
+    stem, _, library = name.rpartition("_")
+    spelled = records().get(name) or records().get(aliases().get(name)) or (library in LIBRARIES and attribute(stem))
+    return find(name) if spelled else _unknown(name)
+
+
+def known(name):
+    """Whether `find` finds it."""
+    return _plain(name) in _aliases()
+
+
+def _unknown(name):
+    import difflib
+
+    close = difflib.get_close_matches(name.lower(), [n for r in records().values() for n in r.spellings])
+    hint = f"did you mean {' or '.join(map(repr, dict.fromkeys(close)))}?" if close else "fastact.names() lists them"
+    raise LookupError(f"name: there is no activation {name!r}; {hint}")
+
+
+def find(name, like=None):
+    """The record of an activation by its name or an alias; case, hyphens and underscores do not matter.
+
+    Parameters
+    ----------
+    name : str
+    like : str, optional
+        A library: what it means by the name, with its defaults and conventions. So also ``"leaky_relu_keras"`` as a name.
+
+    Raises
+    ------
+    LookupError
+        There is no such activation; the message lists close names, or the libraries that have it.
     """
     if not isinstance(name, str):
         raise TypeError(f"name: expected the name of an activation, such as 'relu', not {type(name).__name__}")
+    if like is not None:
+        return _find_like(name, like)
     record = _aliases().get(_plain(name))
-    if record is None:
-        import difflib
+    if record is not None:
+        return record
+    stem, _, library = name.lower().rpartition("_")
+    if library in LIBRARIES:
+        with contextlib.suppress(LookupError):
+            return _find_like(stem, library)
+    return _unknown(name)
 
-        close = difflib.get_close_matches(name.lower(), [n for r in records().values() for n in (r.name, *r.aliases)])
-        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "fastact.names() lists them"
-        raise LookupError(f"name: there is no activation {name!r}; {hint}")
-    return record
+
+def _find_like(name, like):
+    if like not in LIBRARIES:
+        raise ValueError(f"like: {like!r} is no library that is known here; give one of {', '.join(LIBRARIES)}")
+    record, index = _named_by(like).get(_plain(name)) or (find(name).base, 0)
+    if like not in record.like:
+        raise LookupError(f"like: {like} has no {record.name}; libraries that do: {', '.join(record.like) or 'none of the known ones'}")
+    return preset(record, like, index)
+
+
+def presets(record):
+    """All presets of a record."""
+    return list(dict.fromkeys(preset(record, library, index) for library, names in record.like.items() for index in range(len(names))))

@@ -47,6 +47,9 @@ def docstring(record, mode):
     for p in record.accepted(mode):
         if p.convention:
             lines += [f"{p.name} : float, default {p.default:g}", f"    The derivative at the kink, x = {', '.join(f'{k:g}' for k in record.kinks)}."]
+    for name, (default, choices) in record.also.items():
+        what = "Does nothing: there is no need for it." if choices is None else ", ".join(f"{k!r} is {v}" for k, v in choices.items()) + "."
+        lines += [f"{name} : {'float' if choices is None else 'str or bool'}, default {default!r}", f"    {what}"]
     lines += ["out : ndarray or tuple of ndarray, optional", f"    Where the result goes: {outs} of the result's shape. It may be an input."]
     lines += ["accuracy : {'default', 'high'}, optional", "    ``high`` computes float32 in float64 and rounds once. Otherwise what `set_accuracy` set."]
     lines += ["**ufunc_options", "    ``where``, ``casting``, ``order``, ``dtype``, ``subok``, ``signature``: as every NumPy ufunc takes them.", ""]
@@ -60,12 +63,22 @@ def docstring(record, mode):
     lines += ["float16 and bfloat16 are computed in float32 and rounded once; so is float32 in float64 with ``accuracy='high'``, to 0.51 ULP."]
     if record.derivative_zero and mode != "value":
         x0, term = record.derivative_zero
-        lines += [f"Near the derivative's zero at x = {x0:.6g} it counts in ULP of the terms that cancel there, about {term:g}."]
-    lines += ["NaN gives NaN; infinities give the limit."]
+        where = "Near the derivative's zeros" if x0 is None else f"Near the derivative's zero at x = {x0:.6g}"
+        lines += [f"{where} it counts in ULP of the terms that cancel there, about {term:g}."]
+    if record.value_zero and mode in ("value", "value_and_grad"):
+        lines += [f"Near the zero at x = {record.value_zero[0]:.6g} it counts in ULP of the terms that cancel there, about {record.value_zero[1]:g}."]
+    lines += ["NaN gives NaN; infinities give the limit."] if record.reach is None else [
+        f"NaN gives NaN. From {record.reach:.3g} on (float32: {record.reach.float32:.3g}) numbers are too far apart to follow a wave: there the",
+        "derivative is its mean.",
+    ]  # fmt: skip
+    if record.domain:
+        lines += [f"Outside of {record.domain[0]:g} to {record.domain[1]:g} it is NaN, without a warning."]
+    if record.library:
+        lines += [f"With the defaults and conventions of {record.library}, which calls it ``{record.like[record.library][0][0]}``."]
     if record.kinks and mode != "value":
         lines += [f"The derivative has a kink at x = {', '.join(f'{k:g}' for k in record.kinks)}; there it is {_at_kinks(record)}."]
-    if record.aliases:
-        lines += [f"Also known as {', '.join(record.aliases)}."]
+    if len(record.spellings) > 1:
+        lines += [f"Also known as {', '.join(n for n in record.spellings if n != record.kernel_name)}."]
     if record.paper:
         lines += ["", "References", "----------", f".. [1] {record.paper}."]
     if mode in _EXAMPLES:

@@ -259,7 +259,7 @@ def tuning():
 
 def measured(record, mode, precision, backend):
     """Nanoseconds an element of this kernel on one thread, data in cache; None where nobody measured."""
-    row = tuning()["ns_per_element"].get(record.name, {}).get(mode, {}).get(precision, {})
+    row = tuning()["ns_per_element"].get(record.kernel_name, {}).get(mode, {}).get(precision, {})
     return row.get(f"cython-{cython.level()}" if backend == "cython" else backend)
 
 

@@ -2,31 +2,42 @@
 
 Start reading here. The language is that of `language.py`; what is imported from `primitives` is written in it too. A compiler drops
 what a mode does not need and keeps what value and derivative share. Where the derivative can be had from the output, a second
-function says so. Parameters behind ``*`` are conventions: what the derivative is at a kink.
+function says so. Parameters behind ``*`` are conventions: what the derivative is at a kink. ``like`` says what libraries call it, and
+where their defaults and conventions are others.
 
 A new activation needs its function here and nothing anywhere else.
 """
 
-from .coefficients import LOG1P
+import math
+
+from . import coefficients
+from .coefficients import ERF, LOG1P, TANH_REST
 from .language import (
     abs_at_most,
     activation,
+    at_defaults,
     biased_power,
+    constant,
     copysign,
     either_polynomial,
     fma,
     from_output,
     maximum,
     minimum,
+    named,
     polynomial,
+    product_rest,
     select,
+    sqrt,
 )
 from .primitives import (
     BIASED_SQRT_2PI,
+    ERFC_REACH,
     EXP_REACH,
     GAUSS_REACH,
     INFINITY,
     LARGEST,
+    NAN,
     NEAR,
     PHI0,
     PHI0_LOW,
@@ -34,19 +45,64 @@ from .primitives import (
     PHI_FAR_D,
     PHI_FAR_REST,
     PHI_NEAR_REST,
+    SINE_REACH,
+    SQUARE_REACH,
     UNBIAS,
     exp,
     exp_expm1_parts,
     exp_parts,
+    exp_parts_less,
+    exp_whole,
+    expm1_whole,
     gauss_parts,
+    gauss_parts_near,
+    half_erfc_parts,
+    hazard_parts,
+    log,
+    log1p_whole,
+    mills_ratio,
     power,
+    ratio_rest,
     scale,
+    sine_parts,
+    small_log1p,
 )
+
+SELU_SCALE = 1.0507009873554805
+SELU_ALPHA = 1.6732632423543772
+QUICK, QUICK_LOW = constant(**coefficients.QUICK), constant(**coefficients.QUICK_LOW)
+GELU_LINEAR, GELU_LINEAR_LOW = constant(**coefficients.GELU_LINEAR), constant(**coefficients.GELU_LINEAR_LOW)
+GELU_CUBIC, GELU_CUBIC_LOW = constant(**coefficients.GELU_CUBIC), constant(**coefficients.GELU_CUBIC_LOW)
+LOGIT_SMALL, LOGIT_SCALE, LOGIT_SHIFT = 2.0**-60, 2.0**100, 100 * math.log(2)  # so that log gets a normal number
+TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
+TANH_REACH = constant(float32=11.0, float64=21.7)  # x times gelu_tanh's sigmoid is 0 from here on
+
+# --- Piecewise linear ----------------------------------------------------------------------------------------------------
+
+
+def inside(x, low, high):
+    """1 between low and high, else 0; NaN for NaN."""
+    return select((x > low) & (x < high), 1, select(x == x, 0, x))
+
+
+@activation(
+    definition="x", numpy="x.copy()", numpy_grad="np.ones_like(x)", ulp=(0, 0), aliases=("linear",),
+    like={"torch": "identity", "jax": "identity", "keras": "linear", "onnx": "Identity", "transformers": "linear"},
+)
+def identity(x):
+    """Identity: x itself."""
+    return x, select(x == x, 1, x)
+
+
+@from_output(identity)
+def identity_from_output(y):
+    return select(y == y, 1, y)
 
 
 @activation(
     definition="(x + abs(x)) / 2", numpy="np.maximum(x, 0)", numpy_grad="(x > 0).astype(x.dtype)", ulp=(0, 0), kinks=(0,), aliases=("rectifier",),
     paper="Nair and Hinton, Rectified linear units improve restricted Boltzmann machines, ICML 2010",
+    like={"torch": "relu", "jax": "relu", "keras": "relu", "tensorflow": "relu", "onnx": "Relu", "thinc": "relu", "transformers": "relu"},
 )
 def relu(x):
     """Rectified linear unit: x where it is positive, else 0."""
@@ -59,14 +115,39 @@ def relu_from_output(y):
 
 
 @activation(
+    definition="min(max(x, 0), 6)", numpy="np.clip(x, 0, 6)", numpy_grad="((x > 0) & (x < 6)).astype(x.dtype)", ulp=(0, 0), kinks=(0, 6),
+    like={"torch": "relu6", "jax": "relu6", "keras": "relu6", "tensorflow": "relu6", "thinc": "relu_k", "transformers": "relu6"},
+    paper="Krizhevsky, Convolutional deep belief networks on CIFAR-10, 2010",
+)
+def relu6(x):
+    """Rectified linear unit that ends at 6."""
+    return select(x <= 0, 0, minimum(x, 6)), inside(x, 0, 6)
+
+
+@from_output(relu6)
+def relu6_from_output(y):
+    return inside(y, 0, 6)
+
+
+def sloped(x, slope):
+    """x where it is positive, else slope * x."""
+    floor = select(slope == 0, -LARGEST, -INFINITY)  # 0 * -inf would be NaN
+    return select(x > 0, x, slope * maximum(x, floor))
+
+
+@activation(
     definition="x * (1 + negative_slope + sign(x) * (1 - negative_slope)) / 2",
     numpy="np.where(x > 0, x, negative_slope * x)", numpy_grad="np.where(x > 0, x.dtype.type(1), x.dtype.type(negative_slope))", ulp=(1, 1), kinks=(0,),
     paper="Maas, Hannun and Ng, Rectifier nonlinearities improve neural network acoustic models, ICML 2013",
+    like={
+        "torch": named("leaky_relu", negative_slope=0.01, at_zero=0.01), "jax": named("leaky_relu", negative_slope=0.01, at_zero=1),
+        "keras": named("leaky_relu", negative_slope=0.2, at_zero=0.2), "tensorflow": named("leaky_relu", negative_slope=0.2, at_zero=0.2),
+        "onnx": named("LeakyRelu", negative_slope=0.01), "transformers": named("leaky_relu", negative_slope=0.01, at_zero=0.01),
+    },
 )
 def leaky_relu(x, negative_slope=0.1, *, at_zero=0.0):
     """Leaky rectified linear unit: x where it is positive, else negative_slope * x."""
-    floor = select(negative_slope == 0, -LARGEST, -INFINITY)  # 0 * -inf would be NaN
-    return select(x > 0, x, negative_slope * maximum(x, floor)), select(x > 0, 1, select(x < 0, negative_slope, at_zero + x))
+    return sloped(x, negative_slope), select(x > 0, 1, select(x < 0, negative_slope, at_zero + x))
 
 
 @from_output(leaky_relu, nonnegative=("negative_slope",))
@@ -75,8 +156,296 @@ def leaky_relu_from_output(y, negative_slope=0.1, *, at_zero=0.0):
 
 
 @activation(
-    definition="1 / (1 + exp(-x))", numpy="1 / (1 + np.exp(-x))", numpy_grad="y * (1 - y)", ulp=(3, 4), aliases=("logistic", "expit"),
+    definition="x * (1 + weight + sign(x) * (1 - weight)) / 2", numpy="np.where(x > 0, x, weight * x)",
+    numpy_grad="np.where(x > 0, x.dtype.type(1), x.dtype.type(weight))", ulp=(1, 1), kinks=(0,),
+    like={"torch": "prelu", "keras": named("PReLU", weight=0), "onnx": "PRelu", "transformers": "prelu"},
+    paper="He, Zhang, Ren and Sun, Delving deep into rectifiers, arXiv:1502.01852",
+)
+def prelu(x, weight=0.25):
+    """Parametric rectified linear unit: x where it is positive, else weight * x, with a weight that is learned."""
+    return sloped(x, weight), select(x > 0, 1, select(x <= 0, weight, x))
+
+
+@activation(
+    definition="x * (1 + (lower + upper) / 2 + sign(x) * (1 - (lower + upper) / 2)) / 2",
+    numpy="np.where(x > 0, x, 0.5 * (lower + upper) * x)", numpy_grad="np.where(x > 0, x.dtype.type(1), x.dtype.type(0.5 * (lower + upper)))",
+    ulp=(2, 2), kinks=(0,), like={"torch": "rrelu"},
+    paper="Xu, Wang, Chen and Li, Empirical evaluation of rectified activations in convolution network, arXiv:1505.00853",
+)
+def rrelu(x, lower=1 / 8, upper=1 / 3):
+    """Randomized leaky rectified linear unit, as in evaluation: with the mean of the slopes that training draws."""
+    return prelu(x, 0.5 * (lower + upper))
+
+
+@activation(
+    definition="x if x > threshold else value", numpy="np.where(x > threshold, x, x.dtype.type(value))",
+    numpy_grad="(x > threshold).astype(x.dtype)", ulp=(0, 0), kinks=("threshold",), like={"torch": "threshold", "keras": "threshold"},
+)
+def threshold(x, threshold=0.0, value=0.0):
+    """Threshold: x where it is above the threshold, else the value."""
+    neither = x + threshold  # NaN
+    return select(x > threshold, x, select(x <= threshold, value, neither)), select(x > threshold, 1, select(x <= threshold, 0, neither))
+
+
+@activation(
+    definition="x if x > alpha else 0", numpy="np.where(x > alpha, x, 0)", numpy_grad="(x > alpha).astype(x.dtype)", ulp=(0, 0),
+    kinks=("alpha",), like={"onnx": "ThresholdedRelu"}, paper="Konda, Memisevic and Krueger, Zero-bias autoencoders, arXiv:1402.3337",
+)
+def thresholded_relu(x, alpha=1.0):
+    """Thresholded rectified linear unit: x where it is above alpha, else 0."""
+    return threshold(x, alpha, 0)
+
+
+@from_output(thresholded_relu, nonnegative=("alpha",))
+def thresholded_relu_from_output(y, alpha=1.0):
+    return select(y > alpha, 1, select(y <= alpha, 0, y + alpha))
+
+
+@activation(
+    definition="max(x, 0)**2", numpy="(r := np.maximum(x, 0)) * r", numpy_grad="2 * r", ulp=(1, 0), aliases=("squared_relu",),
+    like={"transformers": "relu2"}, paper="So et al., Primer: searching for efficient transformers, arXiv:2109.08668",
+)
+def relu_squared(x):
+    """Square of the rectified linear unit."""
+    r = select(x <= 0, 0, x)
+    return r * r, 2 * r
+
+
+@from_output(relu_squared)
+def relu_squared_from_output(y):
+    return 2 * sqrt(y)
+
+
+@activation(
+    definition="min(max(x, min_val), max_val)", numpy="np.clip(x, min_val, max_val)",
+    numpy_grad="((x > min_val) & (x < max_val)).astype(x.dtype)", ulp=(0, 0), kinks=("min_val", "max_val"),
+    like={
+        "torch": "hardtanh", "jax": named("hard_tanh", at_limits=1), "keras": named("hard_tanh", at_limits=1), "thinc": "hard_tanh",
+    },
+    paper="Collobert, Large scale machine learning, PhD thesis, Universite Paris VI, 2004",
+)
+def hard_tanh(x, min_val=-1.0, max_val=1.0, *, at_limits=0.0):
+    """Hard tanh: x, but never below one limit nor above the other."""
+    slope = select((x == min_val) | (x == max_val), at_limits, inside(x, min_val, max_val))
+    return minimum(maximum(x, min_val), max_val), slope
+
+
+@activation(
+    definition="min(max(slope * x + offset, min_val), max_val)", numpy="np.clip(slope * x + offset, min_val, max_val)",
+    numpy_grad="np.where((y > min_val) & (y < max_val), x.dtype.type(slope), 0)", ulp=(1, 0),
+    kinks=("(min_val - offset) / slope", "(max_val - offset) / slope"), like={"onnx": "Clip", "thinc": "clipped_linear"},
+)
+def clipped_linear(x, slope=1.0, offset=0.0, min_val=0.0, max_val=1.0):
+    """A line between two limits: slope * x + offset, clipped."""
+    t = fma(slope, minimum(maximum(x, -LARGEST), LARGEST), offset)
+    return minimum(maximum(t, min_val), max_val), slope * inside(t, min_val, max_val)
+
+
+@from_output(clipped_linear)
+def clipped_linear_from_output(y, slope=1.0, offset=0.0, min_val=0.0, max_val=1.0):
+    return slope * inside(y, min_val, max_val)
+
+
+@activation(
+    definition="min(max(slope * x + offset, 0), 1)", numpy="np.clip(slope * x + offset, 0, 1)",
+    numpy_grad="np.where((y > 0) & (y < 1), x.dtype.type(slope), 0)", ulp=(2, 1), kinks=("-offset / slope", "(1 - offset) / slope"),
+    like={
+        "torch": "hardsigmoid", "jax": "hard_sigmoid", "keras": "hard_sigmoid", "onnx": named("HardSigmoid", slope=0.2),
+        "thinc": named("hard_sigmoid", slope=0.2),
+    },
+    paper="Courbariaux, Bengio and David, BinaryConnect, arXiv:1511.00363",
+)
+def hard_sigmoid(x, slope=1 / 6, offset=0.5):
+    """Hard sigmoid: slope * x + offset, but never below 0 nor above 1; by default relu6(x + 3) / 6."""
+    shift = offset / slope  # 3, where slope is 1/6 up to its rounding: so all digits near -3 are right
+    return minimum(maximum(slope * (x + shift), 0), 1), slope * inside(x, -shift, (1 - offset) / slope)
+
+
+@from_output(hard_sigmoid)
+def hard_sigmoid_from_output(y, slope=1 / 6, offset=0.5):
+    return slope * inside(y, 0, 1)
+
+
+@activation(
+    definition="x * min(max(slope * x + offset, 0), 1)", numpy="x * (h := np.clip(slope * x + offset, 0, 1))",
+    numpy_grad="h + x * np.where((h > 0) & (h < 1), x.dtype.type(slope), 0)", ulp=(3, 2),
+    kinks=("-offset / slope", "(1 - offset) / slope"), derivative_zero=("-0.5 * offset / slope", "offset"),
+    like={
+        "torch": "hardswish", "jax": ["hard_silu", "hard_swish"], "keras": ["hard_silu", "hard_swish"], "onnx": "HardSwish", "transformers": "hardswish",
+        "thinc": [named("hard_swish", slope=0.2, at_lower=-0.5, at_upper=1.5), named("hard_swish_mobilenet", at_lower=-0.5, at_upper=1.5)],
+    },
+    paper="Howard et al., Searching for MobileNetV3, arXiv:1905.02244",
+)
+def hard_swish(x, slope=1 / 6, offset=0.5, *, at_lower=0.0, at_upper=1.0):
+    """Hard swish: x * hard_sigmoid(x)."""
+    shift = offset / slope
+    upper = (1 - offset) / slope
+    bend = select(x == -shift, at_lower, select(x == upper, at_upper, slope * (2 * x + shift)))
+    return select(x < upper, select(x <= -shift, -0.0, x * (slope * (x + shift))), x), select(x > upper, 1, select(x < -shift, 0, bend))
+
+
+@activation(
+    definition="x if abs(x) > lambd else 0", numpy="np.where(np.abs(x) > lambd, x, 0)", numpy_grad="(np.abs(x) > lambd).astype(x.dtype)",
+    ulp=(0, 0), kinks=("-lambd", "lambd"), like={"torch": "hardshrink", "keras": "hard_shrink"},
+    paper="Donoho and Johnstone, Ideal spatial adaptation by wavelet shrinkage, Biometrika 81, 1994",
+)
+def hard_shrink(x, lambd=0.5):
+    """Hard shrinkage: x where its magnitude is above lambd, else 0."""
+    return select(abs(x) <= lambd, 0, x), select(abs(x) <= lambd, 0, select(x == x, 1, x))
+
+
+@activation(
+    definition="x - min(max(x, -lambd), lambd)", numpy="x - np.clip(x, -lambd, lambd)", numpy_grad="(np.abs(x) > lambd).astype(x.dtype)",
+    ulp=(1, 0), kinks=("-lambd", "lambd"), like={"torch": "softshrink", "keras": "soft_shrink"},
+    paper="Donoho, De-noising by soft-thresholding, IEEE Transactions on Information Theory 41, 1995",
+)
+def soft_shrink(x, lambd=0.5):
+    """Soft shrinkage: x moved towards 0 by lambd, 0 where it would pass it."""
+    return x - minimum(maximum(x, -lambd), lambd), select(abs(x) <= lambd, 0, select(x == x, 1, x))
+
+
+@from_output(soft_shrink)
+def soft_shrink_from_output(y, lambd=0.5):
+    return select(abs(y) > 0, 1, abs(y))
+
+
+@activation(
+    definition="x - sign(x) * bias if abs(x) > lambd else 0", numpy="np.where(np.abs(x) > lambd, x - np.copysign(bias, x), 0)",
+    numpy_grad="(np.abs(x) > lambd).astype(x.dtype)", ulp=(1, 0), kinks=("-lambd", "lambd"), like={"onnx": "Shrink"},
+)
+def shrink(x, lambd=0.5, bias=0.0):
+    """Shrinkage: x moved towards 0 by bias where its magnitude is above lambd, else 0."""
+    return select(abs(x) <= lambd, 0, x - copysign(1, x) * bias), select(abs(x) <= lambd, 0, select(x == x, 1, x))
+
+
+@activation(
+    definition="x if x >= 1 else 0 if x <= -1 else (x + 1)**2 / 4", numpy="np.where(x >= 1, x, (h := 0.5 * np.clip(x + 1, 0, 2)) * h)",
+    numpy_grad="h", ulp=(2, 1), kinks=(-1, 1), like={"jax": "sparse_plus", "keras": "sparse_plus"},
+    paper="Martins and Astudillo, From softmax to sparsemax, arXiv:1602.02068",
+)
+def sparse_plus(x):
+    """Sparse plus: 0 up to -1, x from 1 on, a parabola between."""
+    h = minimum(maximum(0.5 * x + 0.5, 0), 1)
+    return select(x >= 1, x, h * h), h
+
+
+@from_output(sparse_plus)
+def sparse_plus_from_output(y):
+    return minimum(sqrt(y), 1)
+
+
+@activation(
+    definition="min(max((x + 1) / 2, 0), 1)", numpy="np.clip(0.5 * x + 0.5, 0, 1)", numpy_grad="np.where(np.abs(x) < 1, x.dtype.type(0.5), 0)",
+    ulp=(1, 0), kinks=(-1, 1), like={"jax": named("sparse_sigmoid", at_limits=0.25), "keras": "sparse_sigmoid"},
+)
+def sparse_sigmoid(x, *, at_limits=0.0):
+    """Sparse sigmoid: (x + 1) / 2, but never below 0 nor above 1; the derivative of sparse_plus."""
+    return minimum(maximum(0.5 * x + 0.5, 0), 1), select(abs(x) == 1, at_limits, 0.5 * inside(x, -1, 1))
+
+
+# --- Exponential ---------------------------------------------------------------------------------------------------------
+
+
+@activation(
+    definition="(x + abs(x)) / 2 + alpha * expm1((x - abs(x)) / 2)", numpy="np.where(x > 0, x, (e := alpha * np.expm1(x)))",
+    numpy_grad="np.where(x > 0, x.dtype.type(1), e + alpha)", ulp=(3, 4), kinks=(0,),
+    paper="Clevert, Unterthiner and Hochreiter, Fast and accurate deep network learning by exponential linear units, arXiv:1511.07289",
+    like={"torch": "elu", "jax": "elu", "keras": "elu", "tensorflow": "elu", "onnx": "Elu"},
+)
+def elu(x, alpha=1.0):
+    """Exponential linear unit: x where it is positive, else alpha * (exp(x) - 1)."""
+    q, n = exp_parts(maximum(minimum(x, 0), -EXP_REACH))
+    p = power(n)
+    return select(x >= 0, x, alpha * fma(p, q, p - 1)), select(x > 0, 1, scale(alpha * (1 + q), n))
+
+
+@from_output(elu, nonnegative=("alpha",))
+def elu_from_output(y, alpha=1.0):
+    return select(y > 0, 1, y + alpha)
+
+
+@activation(
+    definition="max(x, 0) + min(0, alpha * expm1(x / alpha))", numpy="np.where(x > 0, x, alpha * (e := np.expm1(x / alpha)))",
+    numpy_grad="np.where(x > 0, x.dtype.type(1), e + 1)", ulp=(3, 4), like={"torch": "celu", "jax": "celu", "keras": "celu", "onnx": "Celu"},
+    paper="Barron, Continuously differentiable exponential linear units, arXiv:1704.07483",
+)
+def celu(x, alpha=1.0):
+    """Continuously differentiable exponential linear unit: x where it is positive, else alpha * (exp(x / alpha) - 1)."""
+    r = 1 / alpha
+    m = maximum(minimum(x, 0), -EXP_REACH * alpha)
+    u = m * r
+    q, n = exp_parts_less(u, -ratio_rest(u, m, alpha) * r)
+    p = power(n)
+    return select(x >= 0, x, alpha * fma(p, q, p - 1)), select(x > 0, 1, scale(1 + q, n))
+
+
+@from_output(celu, nonnegative=("alpha",))
+def celu_from_output(y, alpha=1.0):
+    return select(y > 0, 1, (y + alpha) / alpha)
+
+
+@activation(
+    definition="1.0507009873554804934 * (x if x > 0 else 1.6732632423543772848 * expm1(x))",
+    numpy="np.where(x > 0, 1.0507009873554805 * x, (e := 1.7580993408473766 * np.expm1(x)))",
+    numpy_grad="np.where(x > 0, x.dtype.type(1.0507009873554805), e + 1.7580993408473766)", ulp=(3, 4), kinks=(0,),
+    like={"torch": "selu", "jax": "selu", "keras": "selu", "tensorflow": named("selu", at_zero=SELU_SCALE), "onnx": "Selu"},
+    paper="Klambauer, Unterthiner, Mayr and Hochreiter, Self-normalizing neural networks, arXiv:1706.02515",
+)
+def selu(x, *, at_zero=SELU_SCALE * SELU_ALPHA):
+    """Scaled exponential linear unit: 1.0507 * (x where it is positive, else 1.6733 * (exp(x) - 1))."""
+    y, dy = elu(x, 1)
+    scale_of = select(x >= 0, SELU_SCALE, SELU_SCALE * SELU_ALPHA)
+    return scale_of * y, select(x == 0, at_zero, scale_of * dy)
+
+
+@from_output(selu)
+def selu_from_output(y, *, at_zero=SELU_SCALE * SELU_ALPHA):
+    return select(y > 0, SELU_SCALE, select(y == 0, at_zero, y + SELU_SCALE * SELU_ALPHA))
+
+
+@activation(
+    definition="exp(x)", numpy="np.exp(x)", numpy_grad="y", ulp=(2, 2), aliases=("exp",),
+    like={"torch": "exp", "jax": "exp", "keras": "exponential", "tensorflow": "exp", "onnx": "Exp"},
+)
+def exponential(x):
+    """Exponential function."""
+    y = exp_whole(x)
+    return y, y
+
+
+@from_output(exponential)
+def exponential_from_output(y):
+    return y
+
+
+@activation(
+    definition="expm1(x)", numpy="np.expm1(x)", numpy_grad="y + 1", ulp=(2, 2),
+    like={"torch": "expm1", "jax": "expm1", "tensorflow": "expm1", "scipy": "expm1"},
+)
+def expm1(x):
+    """exp(x) - 1, with all digits near 0."""
+    return select(x == 0, x, expm1_whole(x)), exp_whole(x)
+
+
+@activation(
+    definition="log1p(x)", numpy="np.log1p(x)", numpy_grad="1 / (1 + x)", ulp=(3, 2), domain=(-1, math.inf),
+    like={"torch": "log1p", "jax": "log1p", "tensorflow": "log1p", "scipy": "log1p"},
+)
+def log1p(x):
+    """log(1 + x), with all digits near 0; NaN below -1."""
+    return select(x == 0, x, log1p_whole(x)), select(x < -1, NAN, 1 / (1 + x))
+
+
+# --- Sigmoids ------------------------------------------------------------------------------------------------------------
+
+
+@activation(
+    definition="1 / (1 + exp(-x))", numpy="1 / (1 + np.exp(-x))", numpy_grad="y * (1 - y)", ulp=(3, 4), aliases=("logistic",),
     paper="Verhulst, Recherches mathematiques sur la loi d'accroissement de la population, 1845",
+    like={
+        "torch": "sigmoid", "jax": "sigmoid", "keras": "sigmoid", "tensorflow": "sigmoid", "onnx": "Sigmoid", "thinc": "sigmoid", "transformers": "sigmoid",
+        "scipy": "expit",
+    },
 )
 def sigmoid(x):
     """Logistic sigmoid: 1 / (1 + exp(-x)), from 0 to 1."""
@@ -92,8 +461,25 @@ def sigmoid_from_output(y):
 
 
 @activation(
+    definition="-log1p(exp(-x))", numpy="-np.logaddexp(-x, 0)", numpy_grad="1 / (1 + np.exp(x))", ulp=(3, 4),
+    like={"torch": "logsigmoid", "jax": "log_sigmoid", "keras": "log_sigmoid", "tensorflow": "log_sigmoid", "scipy": "log_expit"},
+)
+def log_sigmoid(x):
+    """Logarithm of the sigmoid: -log(1 + exp(-x))."""
+    y, dy = softplus_at_defaults(-x)
+    return -y, dy
+
+
+@from_output(log_sigmoid)
+def log_sigmoid_from_output(y):
+    q, n, t = exp_expm1_parts(maximum(y, -EXP_REACH))
+    return -t
+
+
+@activation(
     definition="sinh(x) / cosh(x)", numpy="np.tanh(x)", numpy_grad="1 - y * y", ulp=(3, 4),
     paper="LeCun, Bottou, Orr and Mueller, Efficient backprop, 1998",
+    like={"torch": "tanh", "jax": "tanh", "keras": "tanh", "tensorflow": "tanh", "onnx": "Tanh", "transformers": "tanh"},
 )
 def tanh(x):
     """Hyperbolic tangent, from -1 to 1."""
@@ -110,27 +496,283 @@ def tanh_from_output(y):
 
 
 @activation(
-    definition="x / (1 + exp(-x))", numpy="x / (d := 1 + np.exp(-x))", numpy_grad="(1 + x * (1 - 1 / d)) / d", ulp=(3, 4),
-    aliases=("swish",), derivative_zero=(-1.278464543, 0.278),
-    paper="Elfwing, Uchibe and Doya, Sigmoid-weighted linear units for neural network function approximation, arXiv:1702.03118",
+    definition="alpha * tanh(beta * x)", numpy="alpha * (t := np.tanh(beta * x))", numpy_grad="alpha * beta * (1 - t * t)", ulp=(3, 4),
+    like={"onnx": "ScaledTanh"}, paper="LeCun, Bottou, Orr and Mueller, Efficient backprop, 1998",
 )
-def silu(x):
-    """Sigmoid linear unit: x * sigmoid(x)."""
-    a = minimum(abs(x), EXP_REACH)
-    q, n = exp_parts(-a)
+def scaled_tanh(x, alpha=1.0, beta=1.0):
+    """Scaled hyperbolic tangent: alpha * tanh(beta * x)."""
+    m = minimum(maximum(x, -LARGEST), LARGEST)  # 0 * inf would be NaN
+    u = beta * m
+    v = -2 * minimum(abs(u), EXP_REACH / 2)
+    q, n = exp_parts_less(v, select(v > -EXP_REACH, 2 * copysign(1, u) * product_rest(beta, m, u), 0))
+    p = power(n)
+    e = fma(p, q, p - 1)
+    r = 1 / (2 + e)
+    half = -0.5 * e
+    z = scale(4 * (1 + q), n)
+    low = fma(-z, 0.25 * z * r, z)
+    return alpha * copysign(fma(-half, e * r, half), u), alpha * beta * fma(-0.25 * low, low, low)
+
+
+@activation(
+    definition="x - sinh(x) / cosh(x)", numpy="x - (t := np.tanh(x))", numpy_grad="t * t", ulp=(3, 4),
+    like={"torch": "tanhshrink", "keras": "tanh_shrink"},
+)
+def tanh_shrink(x):
+    """Hyperbolic tangent shrinkage: x - tanh(x)."""
+    t, dt = tanh(x)
+    w = minimum(abs(x), 2)
+    square = w * w
+    near = x * (square * polynomial(square, TANH_REST))
+    u = x - near
+    return select(w < 1.42, near, x - t), select(w < 1.42, u * u, 1 - dt)
+
+
+@activation(
+    definition="erf(x)", numpy="scipy.special.erf(x)", numpy_grad="1.1283791670955126 * np.exp(-x * x)", ulp=(3, 4),
+    like={"torch": "erf", "jax": "erf", "tensorflow": "erf", "onnx": "Erf", "scipy": "erf"},
+)
+def erf(x):
+    """Error function, from -1 to 1."""
+    q, n, m = half_erfc_parts(minimum(abs(x), ERFC_REACH))
+    w = minimum(abs(x), 1)
+    near = x * polynomial(w * w, ERF)
+    return select(w < 0.84, near, copysign(1 - scale(2 * m, n), x)), scale(TWO_OVER_SQRT_PI * (1 + q), n)
+
+
+@activation(
+    definition="erfc(x)", numpy="scipy.special.erfc(x)", numpy_grad="-1.1283791670955126 * np.exp(-x * x)", ulp=(3, 4),
+    like={"torch": "erfc", "jax": "erfc", "tensorflow": "erfc", "scipy": "erfc"},
+)
+def erfc(x):
+    """Complementary error function, 1 - erf(x), with all digits of its tail."""
+    q, n, m = half_erfc_parts(minimum(abs(x), ERFC_REACH))
+    tail = scale(2 * m, n)
+    return select(x < 0, 2 - tail, tail), -scale(TWO_OVER_SQRT_PI * (1 + q), n)
+
+
+def normal(u, low, spread):
+    """Phi(u + low) of the normal distribution function, and spread times its density."""
+    a = minimum(abs(u), GAUSS_REACH)
+    rest = copysign(1, u) * low
+    q, n = gauss_parts_near(a, rest)
+    ratio = mills_ratio(a)
+    m = fma(rest, fma(a, ratio, -PHI0), ratio)  # by the ratio's derivative
+    tail = scale(fma(q, m, m), n)
+    return select(u < 0, tail, 1 - tail), scale(spread * PHI0 * (1 + q), n)
+
+
+@activation(
+    definition="erfc(-x / sqrt(2)) / 2", numpy="scipy.special.ndtr(x)", numpy_grad="0.3989422804014327 * np.exp(-0.5 * x * x)", ulp=(3, 4),
+    like={"torch": "ndtr", "jax": "norm.cdf", "scipy": "ndtr"}, aliases=("normal_cdf",),
+)
+def ndtr(x):
+    """Distribution function of the normal distribution, from 0 to 1."""
+    return normal(x, 0, 1)
+
+
+@activation(
+    definition="log1p(-erfc(x / sqrt(2)) / 2) if x > 0 else log(erfc(-x / sqrt(2)) / 2) if x > -1e9 else -x * x / 2 - log(-x * sqrt(2 * pi))",
+    numpy="scipy.special.log_ndtr(x)", numpy_grad="0.3989422804014327 * np.exp(-0.5 * x * x - y)", ulp=(3, 4),
+    like={"torch": "log_ndtr", "jax": "log_ndtr", "scipy": "log_ndtr"},
+)
+def log_ndtr(x):
+    """Logarithm of the distribution function of the normal distribution."""
+    tail, dy = normal(-maximum(x, 0), 0, 1)
+    a = minimum(abs(minimum(x, 0)), LARGEST)
+    m, h = hazard_parts(a)
+    return select(x > 0, small_log1p(-tail), fma(-0.5 * a, a, log(m))), select(x > 0, dy / (1 - tail), h)
+
+
+@activation(
+    definition="erfc((mu - x) / (sigma * sqrt(2))) / 2", numpy="0.5 * (1 + scipy.special.erf((u := (x - mu) / sigma) / 2**0.5))",
+    numpy_grad="0.3989422804014327 / sigma * np.exp(-0.5 * u * u)", ulp=(3, 4), like={"transformers": "laplace"},
+    paper="Ma et al., Mega: moving average equipped gated attention, arXiv:2209.10655",
+)
+def laplace(x, mu=0.707107, sigma=0.282095):
+    """Distribution function of a normal distribution with mean mu and deviation sigma: (1 + erf((x - mu) / (sigma * sqrt(2)))) / 2."""
+    d = x - mu
+    back = d - x
+    r = 1 / sigma
+    u = d * r
+    low = (ratio_rest(u, d, sigma) + ((x - (d - back)) - (mu + back))) * r
+    return normal(u, select(abs(u) < GAUSS_REACH, low, 0), r)
+
+
+@activation(
+    definition="x / (1 + abs(x))", numpy="x / (d := 1 + np.abs(x))", numpy_grad="1 / (d * d)", ulp=(2, 4),
+    paper="Turian, Bergstra and Bengio, Quadratic features and deep architectures for chunking, NAACL 2009",
+    like={"torch": "softsign", "jax": "soft_sign", "keras": "softsign", "tensorflow": "softsign", "onnx": "Softsign"},
+)
+def softsign(x):
+    """Softsign: x / (1 + |x|), from -1 to 1, with slow tails."""
+    a = minimum(abs(x), LARGEST)
+    r = 1 / (1 + a)
+    return copysign(a / (1 + a), x), r * r
+
+
+@from_output(softsign)
+def softsign_from_output(y):
+    return (1 - abs(y)) * (1 - abs(y))
+
+
+# --- Smooth rectifiers ---------------------------------------------------------------------------------------------------
+
+
+def log1p_exp(v, low):
+    """log1p(z) and sigmoid's two sides, z / (1 + z) and 1 / (1 + z), for z = exp(-(v + low)); 0 <= v <= EXP_REACH."""
+    q, n = exp_parts_less(-v, low)
+    z = (1 + q) * power(n)
+    r = 1 / (1 + z)
+    return small_log1p(z), fma(-z, z * r, z), r
+
+
+@activation(
+    definition="log1p(exp(-abs(beta * x))) / beta + (x + abs(x)) / 2", numpy="np.logaddexp(beta * x, 0) / beta",
+    numpy_grad="1 / (1 + np.exp(-beta * x))", ulp=(3, 4), also={"threshold": (20.0, None)},
+    like={"torch": "softplus", "jax": "softplus", "keras": "softplus", "tensorflow": "softplus", "onnx": "Softplus", "scipy": "softplus"},
+    paper="Dugas, Bengio, Belisle, Nadeau and Garcia, Incorporating second-order functional knowledge, NIPS 2000",
+)
+def softplus(x, beta=1.0):
+    """Smooth rectifier: log(1 + exp(beta * x)) / beta."""
+    u = beta * x
+    v = minimum(abs(u), EXP_REACH)
+    y, left, right = log1p_exp(v, select(v < EXP_REACH, copysign(1, u) * product_rest(beta, x, u), 0))
+    return select(u > 0, x, 0) + y / beta, select(u < 0, left, right)
+
+
+@at_defaults(softplus)
+def softplus_at_defaults(x):
+    y, left, right = log1p_exp(minimum(abs(x), EXP_REACH), 0)
+    return maximum(x, 0) + y, select(x < 0, left, right)
+
+
+@from_output(softplus, nonnegative=("beta",))
+def softplus_from_output(y, beta=1.0):
+    q, n, t = exp_expm1_parts(-minimum(beta * y, EXP_REACH))
+    return -t
+
+
+@activation(
+    definition="(x + sqrt(x * x + b)) / 2", numpy="0.5 * (x + (s := np.sqrt(x * x + b)))", numpy_grad="0.5 * (1 + x / s)", ulp=(3, 4),
+    like={"jax": "squareplus", "keras": "squareplus"}, paper="Barron, Squareplus: a softplus-like algebraic rectifier, arXiv:2112.11687",
+)
+def squareplus(x, b=4.0):
+    """Squareplus: (x + sqrt(x**2 + b)) / 2."""
+    a = minimum(abs(x), LARGEST)
+    s = select(a > SQUARE_REACH, a, sqrt(fma(a, a, b)))
+    half = fma(0.5, s, 0.5 * a)
+    far = 0.25 * b / a
+    m = minimum(a, SQUARE_REACH)
+    left = select(a > SQUARE_REACH, far, 0.5 * b) / select(a > SQUARE_REACH, a, fma(m, m, b) + m * s)
+    return select(x < 0, 0.25 * b / (half + (abs(x) - a)), fma(0.5, s, 0.5 * x)), select(x < 0, left, half / s)
+
+
+@from_output(squareplus)
+def squareplus_from_output(y, b=4.0):
+    m = minimum(y, LARGEST)
+    return m / (m + 0.25 * b / m)
+
+
+@activation(
+    definition="sqrt(log1p(exp(x)))", numpy="np.sqrt(s := np.logaddexp(x, 0))", numpy_grad="0.5 / (1 + np.exp(-x)) / y", ulp=(3, 4),
+    like={"transformers": "sqrtsoftplus"},
+)
+def sqrtsoftplus(x):
+    """Square root of softplus: sqrt(log(1 + exp(x)))."""
+    h = exp(-0.5 * minimum(abs(x), 2 * EXP_REACH))  # its square may be 0 where it is not
+    z = h * h
+    v = z / (2 + z)
+    w = v * v
+    r = 1 / (1 + z)
+    g = sqrt(fma(w, polynomial(w, LOG1P), 2) / (2 + z))  # sqrt(log1p(z) / z)
+    y = sqrt(x + small_log1p(z))
+    return select(x < 0, h * g, y), select(x < 0, 0.5 * h * r / g, 0.5 * r / y)
+
+
+# --- x times a sigmoid ---------------------------------------------------------------------------------------------------
+
+
+def gated(x, u, v, low, slope):
+    """x * sigmoid(u) and its derivative, for |u| = v + low and slope = x du/dx; v <= EXP_REACH."""
+    q, n = exp_parts_less(-v, low)
     m = 1 + q
     z = m * power(n)
     r = 1 / (1 + z)
     t = z * r
-    low = fma(-m, t, m)  # m / (1 + z): the power of two comes last, so that -91 keeps its digits
-    left = scale(low * fma(a, t, 1 - a), n)
-    return select(x < 0, scale(low * -a, n), x * r), select(x < 0, left, 1 - left)
+    g = fma(-m, t, m)  # m / (1 + z): the power of two comes last, so that -91 keeps its digits
+    left = scale(g * fma(slope, t, 1 - slope), n)
+    return select(u < 0, scale(g * x, n), x * r), select(u < 0, left, 1 - left)
+
+
+@activation(
+    definition="x / (1 + exp(-beta * x))", numpy="x / (d := 1 + np.exp(-beta * x))", numpy_grad="(1 + beta * x * (1 - 1 / d)) / d", ulp=(3, 4),
+    derivative_zero=("-1.278464543 / beta", 0.278),
+    paper="Elfwing, Uchibe and Doya, Sigmoid-weighted linear units for neural network function approximation, arXiv:1702.03118",
+    like={
+        "torch": "silu", "jax": ["silu", "swish"], "keras": ["silu", "swish"], "tensorflow": ["silu", "swish"], "onnx": "Swish", "thinc": "swish", "transformers": ["silu", "swish"],
+    },
+)
+def silu(x, beta=1.0):
+    """Sigmoid linear unit, swish: x * sigmoid(beta * x)."""
+    m = minimum(maximum(x, -LARGEST), LARGEST)  # 0 * inf would be NaN
+    u = beta * m
+    v = minimum(abs(u), EXP_REACH)
+    y, dy = gated(x, u, v, select(v < EXP_REACH, copysign(1, u) * product_rest(beta, m, u), 0), v)
+    return select((v == EXP_REACH) & (u < 0), copysign(0, x), y), dy
+
+
+@at_defaults(silu)
+def silu_at_defaults(x):
+    a = minimum(abs(x), EXP_REACH)
+    return gated(maximum(x, -EXP_REACH), x, a, 0, a)
+
+
+@activation(
+    definition="x / (1 + exp(-1.702 * x))", numpy="x / (d := 1 + np.exp(-1.702 * x))", numpy_grad="(1 + 1.702 * x * (1 - 1 / d)) / d",
+    ulp=(3, 4), derivative_zero=(-0.751155, 0.278), like={"transformers": "quick_gelu"}, aliases=("approximate_gelu",),
+    paper="Hendrycks and Gimpel, Gaussian error linear units, arXiv:1606.08415",
+)
+def quick_gelu(x):
+    """Approximation of gelu by a sigmoid: x * sigmoid(1.702 * x)."""
+    m = minimum(maximum(x, -EXP_REACH / QUICK), EXP_REACH / QUICK)
+    a = abs(m)
+    v = QUICK * a
+    return gated(maximum(x, -EXP_REACH / QUICK), x, v, fma(QUICK_LOW, a, product_rest(QUICK, a, v)), v)
+
+
+@activation(
+    definition="x / (1 + exp(-2 * sqrt(2 / pi) * (x + 0.044715 * x**3)))",
+    numpy="0.5 * x * (1 + (t := np.tanh(0.7978845608028654 * x * (1 + 0.044715 * x * x))))",
+    numpy_grad="0.5 * (1 + t) + 0.3989422804014327 * x * (1 - t * t) * (1 + 0.134145 * x * x)", ulp=(3, 4),
+    derivative_zero=(-0.752461, 0.5), aliases=("fast_gelu",),
+    like={
+        "torch": 'gelu(approximate="tanh")', "jax": "gelu", "keras": "gelu(approximate=True)", "tensorflow": "gelu(approximate=True)",
+        "onnx": 'Gelu(approximate="tanh")', "thinc": "gelu_approx", "transformers": ["gelu_pytorch_tanh", "gelu_new", "gelu_fast", "gelu_python_tanh", "gelu_accurate"],
+    },
+    paper="Hendrycks and Gimpel, Gaussian error linear units, arXiv:1606.08415",
+)
+def gelu_tanh(x):
+    """Approximation of gelu by tanh: x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2."""
+    a = minimum(abs(x), TANH_REACH)
+    square = a * a
+    cubic = GELU_CUBIC * square
+    rest = fma(GELU_CUBIC, product_rest(a, a, square), fma(GELU_CUBIC_LOW, square, product_rest(GELU_CUBIC, square, cubic)))
+    k = GELU_LINEAR + cubic
+    back = k - cubic
+    k_low = ((GELU_LINEAR - back) + (cubic - (k - back))) + (GELU_LINEAR_LOW + rest)
+    v = a * k
+    return gated(maximum(x, -TANH_REACH), x, v, fma(a, k_low, product_rest(a, k, v)), fma(2 * a, cubic, v))
 
 
 @activation(
     definition="x * erfc(-x / sqrt(2)) / 2", numpy="x * (p := 0.5 * (1 + scipy.special.erf(x / 2**0.5)))",
     numpy_grad="p + x * np.exp(-0.5 * x * x) * 0.3989422804014327", ulp=(3, 4),
     derivative_zero=(-0.751791525, 0.5), paper="Hendrycks and Gimpel, Gaussian error linear units, arXiv:1606.08415",
+    like={
+        "torch": "gelu", "jax": "gelu(approximate=False)", "keras": "gelu", "tensorflow": "gelu", "onnx": "Gelu", "thinc": "gelu", "transformers": ["gelu", "gelu_python"],
+    },
+    also={"approximate": ("none", {"none": "gelu", "tanh": "gelu_tanh", False: "gelu", True: "gelu_tanh"})},
 )
 def gelu(x):
     """Gaussian error linear unit: x * Phi(x), with Phi the distribution function of the normal distribution."""
@@ -153,52 +795,104 @@ def gelu(x):
 
 
 @activation(
-    definition="log1p(exp(-abs(x))) + (x + abs(x)) / 2", numpy="np.logaddexp(x, 0)", numpy_grad="1 / (1 + np.exp(-x))", ulp=(3, 4),
-    paper="Dugas, Bengio, Belisle, Nadeau and Garcia, Incorporating second-order functional knowledge, NIPS 2000",
+    definition="min(x * erfc(-x / sqrt(2)) / 2, 10)", numpy="np.clip(x * (p := 0.5 * (1 + scipy.special.erf(x / 2**0.5))), -10, 10)",
+    numpy_grad="np.where(y < 10, p + x * np.exp(-0.5 * x * x) * 0.3989422804014327, 0)", ulp=(3, 4),
+    kinks=(10,), derivative_zero=(-0.751791525, 0.30), aliases=("clipped_gelu",), like={"transformers": "gelu_10"},
+    paper="Wu, Judd, Zhang, Isaev and Micikevicius, Integer quantization for deep learning inference, arXiv:2004.09602",
 )
-def softplus(x):
-    """Smooth rectifier: log(1 + exp(x))."""
-    z = exp(-minimum(abs(x), EXP_REACH))
-    v = z / (2 + z)
-    w = v * v
-    s, ds = sigmoid(x)
-    return maximum(x, 0) + fma(v, fma(w, polynomial(w, LOG1P), -z), z), s
-
-
-@from_output(softplus)
-def softplus_from_output(y):
-    q, n, t = exp_expm1_parts(-minimum(y, EXP_REACH))
-    return -t
+def gelu_10(x):
+    """gelu that ends at 10."""
+    y, dy = gelu(x)
+    return minimum(y, 10), select(x > 10, 0, dy)
 
 
 @activation(
-    definition="(x + abs(x)) / 2 + alpha * expm1((x - abs(x)) / 2)", numpy="np.where(x > 0, x, (e := alpha * np.expm1(x)))",
-    numpy_grad="np.where(x > 0, x.dtype.type(1), e + alpha)", ulp=(3, 4), kinks=(0,),
-    paper="Clevert, Unterthiner and Hochreiter, Fast and accurate deep network learning by exponential linear units, arXiv:1511.07289",
+    definition="x * tanh(log1p(exp(x)))",
+    numpy="x * (t := np.tanh(np.logaddexp(x, 0)))", numpy_grad="t + x * (1 - t * t) / (1 + np.exp(-x))", ulp=(3, 4),
+    derivative_zero=(-1.192431215, 0.30), like={"torch": "mish", "jax": "mish", "keras": "mish", "onnx": "Mish", "thinc": "mish", "transformers": "mish"},
+    paper="Misra, Mish: a self regularized non-monotonic activation function, arXiv:1908.08681",
 )
-def elu(x, alpha=1.0):
-    """Exponential linear unit: x where it is positive, else alpha * (exp(x) - 1)."""
+def mish(x):
+    """Mish: x * tanh(softplus(x))."""
+    a = minimum(abs(x), EXP_REACH)
+    q, n = exp_parts(-a)
+    m = 1 + q
+    z = m * power(n)
+    d = fma(z, select(x < 0, z + 2, 2 + 2 * z), select(x < 0, 2, 1))
+    r = 1 / d
+    h = fma(0.5 * z, m, m)
+    t = z * (z + 2) * r
+    low = select(x < -1, fma(-h, t, h), m * (z + 2) * r)  # both are m * (z + 2) / d, with the rounding errors where they are small
+    right = fma(z * z, fma(4 * z, a + 1, fma(4, a, 6)), fma(4, z, 1))
+    left = m * fma(z, fma(z, 0.25 * z + 1, 1.5 - a), 1 - a)
+    once = fma(-left, t, left)
+    slope = select(x < -1, fma(-once, t, once), select(x < 0, 4 * left, right) / (d * d))
+    return select(x < 0, scale(low * -a, n), fma(-a, 2 * z * z * r, x)), select(x < 0, scale(slope, n), slope)
+
+
+@activation(
+    definition="x * (1 + x / sqrt(1 + x * x)) / 2", numpy="0.5 * x * (1 + x / (s := np.sqrt(1 + x * x)))",
+    numpy_grad="0.5 * (1 + x / s * (1 + 1 / (s * s)))", ulp=(3, 4), derivative_zero=(-0.786151, 0.5), like={"thinc": "dish"},
+)
+def dish(x):
+    """Dish: x * (1 + x / sqrt(1 + x**2)) / 2, a swish without exp."""
+    a = minimum(abs(x), LARGEST)
+    m = minimum(a, SQUARE_REACH)
+    square = fma(m, m, 1)
+    s = select(a > SQUARE_REACH, a, sqrt(square))
+    p = m * minimum(s, SQUARE_REACH)
+    k = a / s
+    tail = 0.5 * (1 - p) / (square + p)
+    left = tail / select(a > SQUARE_REACH, a, square) / select(a > SQUARE_REACH, a, 1)
+    near = fma(0.5 * k, fma(k, -k, 2), -0.5)  # minus the derivative at -a, but without the quotient's rounding errors
+    low = select(a < 0.25, -near, left)
+    value = -0.5 * m / (square + p) * select(a > SQUARE_REACH, m / abs(x), 1)
+    return select(x < -0.25, value, x * fma(copysign(0.5, x), k, 0.5)), select(x < 0, low, 1 - low)
+
+
+@activation(
+    definition="alpha_p * x * x + beta * x if x > 0 else alpha_n * (expm1(x) - x) + beta * x",
+    numpy="np.where(x > 0, alpha_p * x * x, alpha_n * ((e := np.expm1(np.minimum(x, 0))) - x)) + beta * x",
+    numpy_grad="np.where(x > 0, 2 * alpha_p * x, alpha_n * e) + beta", ulp=(3, 4), like={"transformers": "xielu"},
+    value_zero=(-2.432484, "2.4 * alpha_n"), derivative_zero=("log((alpha_n - beta) / alpha_n)", "beta"),
+    paper="Huang and Schlag, Deriving activation functions using integration, arXiv:2411.13010",
+)
+def xielu(x, alpha_p=0.8, alpha_n=0.8, beta=0.5):
+    """Expanded integral of the exponential linear unit: a parabola where x is positive, else alpha_n * (exp(x) - 1 - x) + beta * x."""
     q, n = exp_parts(maximum(minimum(x, 0), -EXP_REACH))
     p = power(n)
-    return select(x >= 0, x, alpha * fma(p, q, p - 1)), select(x > 0, 1, scale(alpha * (1 + q), n))
-
-
-@from_output(elu, nonnegative=("alpha",))
-def elu_from_output(y, alpha=1.0):
-    return select(y > 0, 1, y + alpha)
+    c = beta - alpha_n
+    c_low = (beta - (c + alpha_n)) + ((c + alpha_n) - c - alpha_n)
+    a = maximum(x, -LARGEST)
+    left = fma(alpha_n * p, q, fma(alpha_n, p - 1, fma(c, a, c_low * a)))
+    slope = fma(alpha_n * p, q, fma(alpha_n, p - 1, beta))
+    return select(x >= 0, x * fma(alpha_p, x, beta), left), select(x >= 0, fma(2 * alpha_p, x, beta), slope)
 
 
 @activation(
-    definition="x / (1 + abs(x))", numpy="x / (d := 1 + np.abs(x))", numpy_grad="1 / (d * d)", ulp=(2, 4),
-    paper="Turian, Bergstra and Bengio, Quadratic features and deep architectures for chunking, NAACL 2009",
+    definition="x + sin(alpha * x)**2 / alpha", numpy="x + (s := np.sin(alpha * x)) * s / alpha", numpy_grad="1 + np.sin(2 * alpha * x)",
+    ulp=(3, 4), derivative_zero=(None, 1), reach=SINE_REACH, aliases=("snake_beta",),
+    paper="Ziyin, Hartwig and Ueda, Neural networks fail to learn periodic functions and how to fix it, arXiv:2006.08195",
 )
-def softsign(x):
-    """Softsign: x / (1 + |x|), from -1 to 1, with slow tails."""
-    a = minimum(abs(x), LARGEST)
-    r = 1 / (1 + a)
-    return copysign(a / (1 + a), x), r * r
+def snake(x, alpha=1.0):
+    """Snake: x + sin(alpha * x)**2 / alpha."""
+    u = alpha * x
+    s, v, odd = sine_parts(u, product_rest(alpha, x, u))
+    both = 1 - (v + select(odd == 1, s, -s))  # its square is 1 + sin(2 u)
+    r = 1 / alpha
+    wave = fma(select(odd == 1, -s, s), s * r, x + select(odd == 1, r, 0))  # the square of the sine, or 1 less that of the cosine
+    return select(abs(u) < SINE_REACH, wave, x + 0.5 * r), select(abs(u) < SINE_REACH, both * both, select(x == x, 1, x))
 
 
-@from_output(softsign)
-def softsign_from_output(y):
-    return (1 - abs(y)) * (1 - abs(y))
+@activation(
+    definition="log(x / (1 - x))", numpy="np.log(x / (1 - x))", numpy_grad="1 / (x * (1 - x))", ulp=(3, 3), domain=(0, 1),
+    like={"torch": "logit", "jax": "logit", "scipy": "logit"},
+)
+def logit(x):
+    """Inverse of the sigmoid, log(x / (1 - x)); NaN outside of 0 to 1."""
+    v = fma(2, x, -1)
+    w = v * v
+    y = log(select(x < LOGIT_SMALL, LOGIT_SCALE, 1) * x / (1 - x)) - select(x < LOGIT_SMALL, LOGIT_SHIFT, 0)
+    near = fma(v, w * polynomial(w, LOG1P), 2 * v)
+    end = select(x == 0, -INFINITY, select(x == 1, INFINITY, select(w < 0.1, near, y)))
+    return select((x < 0) | (x > 1), NAN, select(x == x, end, x)), select((x < 0) | (x > 1), NAN, 1 / (x * (1 - x)))

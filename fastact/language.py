@@ -14,7 +14,10 @@ PRECISIONS = ("float32", "float64")
 # --- What a formula may say about itself ---------------------------------------------------------------------------------
 
 
-def activation(*, definition, numpy, numpy_grad="", ulp, kinks=(), aliases=(), paper="", derivative_zero=None):
+def activation(
+    *, definition, numpy, numpy_grad="", ulp, kinks=(), aliases=(), paper="", like=None, also=None,
+    value_zero=None, derivative_zero=None, domain=None, reach=None,
+):  # fmt: skip
     """Mark a formula as a catalog entry.
 
     Parameters
@@ -28,15 +31,25 @@ def activation(*, definition, numpy, numpy_grad="", ulp, kinks=(), aliases=(), p
         The same for the derivative; it may use the value, ``y``, and whatever `numpy` names by ``:=``.
     ulp : tuple of float
         The promised largest error of value and derivative, in ULP, wherever the result is normal.
-    kinks : tuple of float
-        Where the derivative jumps (a convention holds there).
+    kinks : tuple of float or str
+        Where the derivative jumps (a convention holds there); as text where that depends on parameters: ``"-lambd"``.
     aliases : tuple of str
-        Other names by which `fastact.get` finds it.
+        Other names by which `fastact.get` finds it, beside those that libraries have for it.
     paper : str
         Where it comes from.
-    derivative_zero : tuple of float, optional
-        ``(x0, term)``: the derivative has a zero at ``x0`` where two terms of about this size cancel. Near it the error counts in
-        ULP of that term.
+    like : dict
+        By library, the name that it has there, or a list of them; by `named` where the library has other defaults or another
+        convention at a kink.
+    also : dict
+        Arguments that other libraries have, by name: the default, and by each value that may be given the name of the activation that
+        it stands for. None in place of such a table: any number may be given, and it does nothing.
+    value_zero, derivative_zero : tuple of float or str, optional
+        ``(x0, term)``: there is a zero at ``x0`` where terms of about this size cancel. Near it the error counts in ULP of that term.
+        Text as for `kinks`; None for x0: there are zeros everywhere.
+    domain : tuple of float, optional
+        Outside of it, value and derivative are NaN.
+    reach : constant, optional
+        From there on neighbouring numbers are too far apart for the derivative to say anything.
     """
 
     def mark(formula):
@@ -48,9 +61,29 @@ def activation(*, definition, numpy, numpy_grad="", ulp, kinks=(), aliases=(), p
             "kinks": tuple(kinks),
             "aliases": tuple(aliases),
             "paper": paper,
+            "like": {k: [named(v) if isinstance(v, str) else v for v in (v if isinstance(v, list) else [v])] for k, v in (like or {}).items()},
+            "also": also or {},
+            "value_zero": value_zero,
             "derivative_zero": derivative_zero,
+            "domain": domain,
+            "reach": reach,
         }
         return formula
+
+    return mark
+
+
+def named(name, **defaults):
+    """The name that an activation has in a library, and what the defaults and conventions are there where they are others."""
+    return name, defaults
+
+
+def at_defaults(formula):
+    """Mark a second formula, of ``x`` alone: what `formula` is while all parameters have their defaults, to the bit, but faster."""
+
+    def mark(function):
+        formula.at_defaults = function
+        return function
 
     return mark
 
@@ -81,6 +114,7 @@ class constant(float):
 ROUNDING_MAGIC = constant(float32=1.5 * 2**23, float64=1.5 * 2**52)  # a sum with it has no room for a fraction
 SPLITTER = constant(float32=2**12 + 1, float64=2**27 + 1)  # Veltkamp's: a product with it parts the digits in the middle
 HORNER = (2, 4, 6)  # numbers of terms for which Horner's scheme is the faster one; with 5, which exp has, it is slower
+SQRT_HALF = 2**-0.5
 POWER_BIAS = constant(float32=40, float64=100)
 
 
@@ -107,12 +141,15 @@ def fma(a, b, c):
     return a * b + c
 
 
-def square_rest(a, square):
-    """What the rounding of ``square = a * a`` lost, exactly: ``a * a - square``; also where there is no fma."""
-    split = a * SPLITTER
-    high = split - (split - a)  # the upper half of the digits
-    low = a - high
-    return ((high * high - square) + 2 * high * low) + low * low
+def product_rest(a, b, product):
+    """What the rounding of ``product = a * b`` lost, exactly: ``a * b - product``; also where there is no fma."""
+    split_a = a * SPLITTER
+    split_b = b * SPLITTER
+    high_a = split_a - (split_a - a)  # the upper half of the digits
+    high_b = split_b - (split_b - b)
+    low_a = a - high_a
+    low_b = b - high_b
+    return (((high_a * high_b - product) + high_a * low_b) + low_a * high_b) + low_a * low_b
 
 
 def copysign(magnitude, sign):
@@ -139,6 +176,18 @@ def biased_power(shifted):
     return np.ldexp(1.0, np.where(n == n, n, 0).astype(np.int32) + int(POWER_BIAS.float64))
 
 
+def exponent(x):
+    """The whole n that brings ``x * 2**-n`` into [1/sqrt(2), sqrt(2)); x is positive, and a normal number."""
+    fraction, n = np.frexp(x)
+    return n - 1.0 * (fraction < SQRT_HALF)
+
+
+def mantissa(x):
+    """``x * 2**-exponent(x)``, exactly."""
+    fraction, n = np.frexp(x)
+    return np.where(fraction < SQRT_HALF, 2 * fraction, fraction)
+
+
 def polynomial(x, coefficients):
     """The polynomial with these coefficients, lowest order first."""
     return paired(x, coefficients["float64"], fma)
@@ -154,7 +203,10 @@ def either_polynomial(condition, x, coefficients, other_x, other):
 
 INTRINSICS = {
     f.__name__: f
-    for f in (abs, abs_at_most, select, minimum, maximum, fma, square_rest, copysign, sqrt, biased_power, polynomial, either_polynomial)
+    for f in (
+        abs, abs_at_most, select, minimum, maximum, fma, product_rest, copysign, sqrt, biased_power, exponent, mantissa, polynomial,
+        either_polynomial,
+    )  # fmt: skip
 }
 TABLES = {"polynomial": (1,), "either_polynomial": (2, 4)}  # which arguments are tables of coefficients
 

@@ -4,9 +4,24 @@ Relative accuracy is the rule, also where a result is tiny. So exp comes in part
 power of two is applied, and the result is rounded once where it is subnormal.
 """
 
+import math
+
 from . import coefficients
-from .coefficients import EXPM1, EXPM1_OF_HALF, MILLS
-from .language import POWER_BIAS, ROUNDING_MAGIC, biased_power, constant, fma, polynomial, square_rest
+from .coefficients import COSINE, EXPM1, EXPM1_OF_HALF, HAZARD, LOG1P, MILLS, SINE
+from .language import (
+    POWER_BIAS,
+    ROUNDING_MAGIC,
+    biased_power,
+    constant,
+    exponent,
+    fma,
+    mantissa,
+    maximum,
+    minimum,
+    polynomial,
+    product_rest,
+    select,
+)
 
 LOG2E = constant(**coefficients.LOG2E)
 LN2_HIGH = constant(**coefficients.LN2_HIGH)  # with trailing zeros: n * LN2_HIGH is exact even without fma
@@ -15,6 +30,7 @@ HALF_LOG2E = constant(float32=LOG2E.float32 / 2, float64=LOG2E / 2)
 TWICE_LN2_HIGH = constant(float32=LN2_HIGH.float32 * 2, float64=LN2_HIGH * 2)
 TWICE_LN2_LOW = constant(float32=LN2_LOW.float32 * 2, float64=LN2_LOW * 2)
 INFINITY = float("inf")
+NAN = float("nan")
 LARGEST = constant(float32=(2 - 2**-23) * 2.0**127, float64=(2 - 2**-52) * 2.0**1023)
 UNBIAS = constant(float32=2.0**-POWER_BIAS.float32, float64=2.0**-POWER_BIAS.float64)
 PHI0 = constant(**coefficients.PHI0)  # the normal density at 0
@@ -32,6 +48,15 @@ MILLS_REST = {precision: terms[2:] for precision, terms in MILLS.items()}
 MILLS_K = constant(**coefficients.MILLS_K)
 MILLS_R0 = constant(**coefficients.MILLS_R0)
 EXP_REACH = constant(float32=110.0, float64=760.0)  # x * exp(-x) is 0 from here on
+SQUARE_REACH = constant(float32=2.0**62, float64=2.0**510)  # the square of this is finite, and what is added to it is lost
+ERFC_REACH = constant(float32=10.6, float64=27.57)  # erfc is 0 from here on
+HAZARD_REACH = constant(float32=14.0, float64=38.0)  # from here on the asymptotic series is as good as it can be
+SINE_REACH = constant(float32=2.0**22, float64=2.0**51)  # from here on, numbers are too far apart for a sine to mean anything
+SQRT2 = constant(**coefficients.SQRT2)
+SQRT2_LOW = constant(**coefficients.SQRT2_LOW)
+HALF_PI = constant(**coefficients.HALF_PI)
+HALF_PI_LOW = constant(**coefficients.HALF_PI_LOW)
+TWO_OVER_PI = 2 / math.pi
 GAUSS_REACH = constant(float32=15.0, float64=39.0)  # x * exp(-x * x / 2) is 0 from here on
 
 
@@ -76,6 +101,62 @@ def exp(x):
     return (1 + q) * power(n)
 
 
+def exp_parts_less(x, low):
+    """Return q, n as `exp_parts` does for x - low, where low is no larger than some rounding errors of x."""
+    r, n = reduced(x)
+    return small_expm1(r - low), n
+
+
+def exp_whole(x):
+    """exp(x) of any x; infinite where it is too large."""
+    q, n = exp_parts(maximum(minimum(x, EXP_REACH), -EXP_REACH))
+    large = select(x > 0, 1, 0)  # then the power of two is made small first and large last
+    return (1 + q) * biased_power(n - 2 * POWER_BIAS * large) * select(x > 0, 1 / UNBIAS, UNBIAS)
+
+
+def expm1_whole(x):
+    """expm1(x) of any x; infinite where it is too large."""
+    q, n = exp_parts(maximum(minimum(x, EXP_REACH), -EXP_REACH))
+    large = select(x > 1, 1, 0)
+    p = biased_power(n - 2 * POWER_BIAS * large)
+    return fma(p, q, p - select(x > 1, UNBIAS, 1 / UNBIAS)) * select(x > 1, 1 / UNBIAS, UNBIAS)
+
+
+def square_rest(a, square):
+    """What the rounding of ``square = a * a`` lost, exactly."""
+    return product_rest(a, a, square)
+
+
+def small_log1p(z):
+    """log1p(z), -0.5 <= z <= 1."""
+    v = z / (2 + z)
+    w = v * v
+    return fma(v, fma(w, polynomial(w, LOG1P), -z), z)
+
+
+def log(x):
+    """log(x) of a positive normal number."""
+    n = exponent(x)
+    return fma(n, LN2_HIGH, fma(n, LN2_LOW, small_log1p(mantissa(x) - 1)))
+
+
+def log1p_whole(x):
+    """log1p(x); NaN below -1."""
+    a = minimum(x, LARGEST)
+    u = 1 + a
+    v = u - 1
+    rest = (1 - (u - v)) + (a - v)  # what the rounding of u lost
+    n = exponent(u)
+    y = fma(n, LN2_HIGH, fma(n, LN2_LOW, small_log1p(fma(rest, power(ROUNDING_MAGIC - n), mantissa(u) - 1))))
+    return select(x > -1, select(x < INFINITY, y, x), select(x < -1, NAN, select(x == -1, -INFINITY, x)))
+
+
+def ratio_rest(quotient, x, divisor):
+    """What the rounding of ``quotient = x / divisor`` lost, times the divisor."""
+    product = quotient * divisor
+    return (x - product) - product_rest(quotient, divisor, product)
+
+
 def gauss_parts(a):
     """Return q, n with exp(-a * a / 2) = 2**n * (1 + q); 0 <= a <= GAUSS_REACH."""
     # a * a has twice the digits there are, and exp turns a lost one into an error of a * a / 2 times as much.
@@ -100,3 +181,46 @@ def mills(a):
     high = r * f
     error = fma(-r, a, fma(-r, MILLS_K, 1))  # of d and r; what it does to the ratio follows from the ratio's derivative
     return high, fma(-(d * error), fma(a, high, -PHI0), fma(r, f, -high)), r * fma(v, fma(h, v, MILLS_1 - g), fma(g, v, MILLS_0 - f))
+
+
+def gauss_parts_near(a, low):
+    """As `gauss_parts`, of a + low, where low is no larger than some rounding errors of a."""
+    square = a * a
+    r, n = reduced(-0.5 * square)
+    return small_expm1(fma(-a, low, fma(-0.5, square_rest(a, square), r))), n
+
+
+def mills_ratio(a):
+    """Phi(-a) * exp(a * a / 2) in one number; 0 <= a <= GAUSS_REACH."""
+    high, low, rest = mills(a)
+    return high + low
+
+
+def half_erfc_parts(a):
+    """Return q, n, m with exp(-a * a) = 2**n * (1 + q) and erfc(a) = 2**n * 2 * m; 0 <= a <= ERFC_REACH."""
+    square = a * a
+    r, n = reduced(-square)
+    q = small_expm1(r - square_rest(a, square))
+    u = SQRT2 * a
+    m = mills_ratio(u)
+    rest = fma(SQRT2_LOW, a, product_rest(SQRT2, a, u))
+    right = fma(rest, fma(u, m, -PHI0), m)  # the ratio's derivative puts right what the rounding of u did
+    return q, n, fma(q, right, right)
+
+
+def hazard_parts(a):
+    """Phi(-a) * exp(a * a / 2) and phi(a) / Phi(-a) of the normal distribution; a >= 0, however large."""
+    m = mills_ratio(minimum(a, HAZARD_REACH))
+    r = 1 / a
+    far = a * polynomial(r * r, HAZARD)
+    return select(a < HAZARD_REACH, m, PHI0 / far), select(a < HAZARD_REACH, PHI0 / m, far)
+
+
+def sine_parts(u, low):
+    """Return s, v, odd: sine, and 1 - cosine, of u + low less the nearest multiple of pi / 2, and if that is odd; |u| < SINE_REACH."""
+    n = fma(u, TWO_OVER_PI, ROUNDING_MAGIC) - ROUNDING_MAGIC
+    p = n * HALF_PI
+    r = fma(-n, HALF_PI_LOW, (u - p) - product_rest(n, HALF_PI, p)) + low
+    w = r * r
+    half = fma(n, 0.5, ROUNDING_MAGIC) - ROUNDING_MAGIC
+    return fma(r * w, polynomial(w, SINE), r), fma(-w * w, polynomial(w, COSINE), 0.5 * w), abs(fma(-2, half, n))

@@ -31,6 +31,7 @@ _Real: TypeAlias = (
 )
 _Backend: TypeAlias = Literal["auto", "cython", "numba", "numpy"]
 _Accuracy: TypeAlias = Literal["default", "high"]
+_Library: TypeAlias = Literal["torch", "jax", "keras", "tensorflow", "onnx", "thinc", "transformers", "scipy"]
 _Mode: TypeAlias = Literal["value", "grad", "value_and_grad", "backward", "backward_from_output"]
 
 class _Options(TypedDict, total=False):  # those that leave the result's dtype alone
@@ -74,11 +75,12 @@ def explain(
     dtype: DTypeLike | None = None,
     accuracy: _Accuracy | None = None,
 ) -> _Explanation: ...
-def get(name: str) -> _Activation: ...
+def get(name: str, like: _Library | None = None) -> _Activation: ...
 def get_accuracy() -> _Accuracy: ...
 def get_backend() -> _Backend: ...
 def get_num_threads() -> int: ...
 def names() -> list[str]: ...
+def rrelu_training(x: ArrayLike, rng: np.random.Generator, lower: float = ..., upper: float = ...) -> tuple[NDArray[Any], NDArray[Any]]: ...
 def set_accuracy(name: _Accuracy) -> None: ...
 def set_backend(name: _Backend) -> None: ...
 def set_num_threads(n: int) -> None: ...
@@ -116,6 +118,7 @@ def _call(record, mode, row):
     elif mode == "backward":
         words.append("output: None = None")
     words += [f"{p.name}: {real} = {p.default!r}" for p in record.accepted(mode) if p.convention]
+    words += [f"{name}: {'float' if choices is None else 'str | bool'} = {default!r}" for name, (default, choices) in record.also.items()]
     two = catalog.OUTPUTS[mode] == 2
     if out:
         words.append("out: tuple[_Out, _Out2]" if two else "out: _Out | tuple[_Out]")
@@ -148,4 +151,8 @@ def stub():
     for record in catalog.records().values():
         text += "".join(_class(record, mode) for mode in ("grad", "value_and_grad", "backward", "value"))
         text += f"{record.name}: {_class_name(record, 'value')}\n\n"
+    for alias, name in catalog.aliases().items():
+        text += f"{alias}: {_class_name(catalog.records()[name], 'value')}\n"
+    for record in catalog.records().values():
+        text += "".join(f"{preset.name}: {_class_name(record, 'value')}\n" for preset in catalog.presets(record) if preset.name.isidentifier())
     return text

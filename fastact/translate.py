@@ -61,6 +61,14 @@ class Source:
         for value in self.results:
             self._read(value, known)
 
+    @property
+    def count(self):
+        """How many numbers it returns: as many as the function whose results it hands on."""
+        result = self.results[0]
+        if len(self.results) > 1 or not isinstance(result, ast.Call) or self.is_intrinsic(result.func.id):
+            return len(self.results)
+        return source(self.resolve(result.func.id)).count
+
     def where(self, node):
         return f"{self.file}:{self.first_line + node.lineno - 1}: in {self.name}: "
 
@@ -197,7 +205,7 @@ class Writer:
     def write(self, function):
         """The text of one function."""
         read = source(function)
-        lines = [self.define(self.function_name(function), read.arguments, len(read.results))]
+        lines = [self.define(self.function_name(function), read.arguments, read.count)]
         known = set(read.arguments)
         for statement in read.body:
             target = statement.targets[0]

@@ -4,18 +4,18 @@ them here."""
 from . import activation, catalog
 
 
-def _by_name():
-    return {record.ufunc_name(mode): (record, mode) for record in catalog.records().values() for mode in record.modes}
-
-
 def __getattr__(name):
-    try:
-        record, mode = _by_name()[name]
-    except KeyError:
-        raise AttributeError(f"there is no ufunc {name!r}") from None
-    found = activation.get(record.name)
-    return found.mode_ufunc(mode)
+    for mode in reversed(catalog.MODES):  # longest suffix first
+        stem = name.removesuffix(f"_{mode}")
+        if stem != name or mode == "value":
+            try:
+                record = catalog.find(stem)
+            except LookupError:
+                continue
+            if record.ufunc_name(mode) == name and mode in record.modes:
+                return activation.get(record.name).mode_ufunc(mode)
+    raise AttributeError(f"there is no ufunc {name!r}")
 
 
 def __dir__():
-    return sorted(_by_name())
+    return sorted(record.ufunc_name(mode) for record in catalog.records().values() for mode in record.modes)

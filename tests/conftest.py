@@ -49,9 +49,9 @@ def backend(request):
     return request.param
 
 
-@pytest.fixture(params=[r.name for r in support.RECORDS])
+@pytest.fixture(params=[r.name for r in support.REPRESENTATIVES])
 def record(request):
-    """Each record of the catalog in turn."""
+    """Each representative of the catalog in turn."""
     return support.CATALOG[request.param]
 
 

@@ -30,6 +30,22 @@ PARAMETRIC = [r for r in RECORDS if r.given("value")]
 KINKED = [r for r in RECORDS if r.kinks]
 
 
+def structure(record):
+    """What of an activation matters to all code but its formula's."""
+    return (
+        min(len(record.given("value")), 2),
+        len(record.parameters) > len(record.given("value")),
+        record.from_output is not None,
+        bool(record.nonnegative),
+        record.at_defaults("value") is not None,
+    )
+
+
+# The first of each structure, for tests of what does not depend on the mathematics. Where NaN is a result for numbers, bits differ.
+REPRESENTATIVES = list({structure(r): r for r in reversed(RECORDS) if not r.domain}.values())[::-1]
+VALUE_MODES = ("value_and_grad", "backward")  # enough for tests of the mathematics: the other modes' loops call the same formula
+
+
 def _levels():
     """The instruction-set levels whose kernels are there and run on this processor."""
     if not HAS_EXTENSION:
@@ -46,8 +62,29 @@ LEVELS = _levels()
 
 
 def rows(condition=lambda record, mode: True):
-    """Every (record, mode) as test parameters."""
-    return [pytest.param(r, m, id=f"{r.name}-{m}") for r in RECORDS for m in r.modes if condition(r, m)]
+    """Every (record, mode) of the representatives as test parameters: for tests of arguments, memory and dispatch."""
+    return [pytest.param(r, m, id=f"{r.name}-{m}") for r in REPRESENTATIVES for m in r.modes if condition(r, m)]
+
+
+def value_rows():
+    """(record, mode) of all records, in as many modes as matter: for tests of the mathematics."""
+    return [pytest.param(r, m, id=f"{r.name}-{m}") for r in RECORDS for m in (r.modes if r in REPRESENTATIVES else VALUE_MODES)]
+
+
+def compute(record, which, x, **parameters):
+    """Value (0) or derivative (1) at x, by one kernel for both."""
+    return function(record, "value_and_grad")(x, **parameters)[which]
+
+
+def in_domain(record, x):
+    """Those of x for which the activation is defined."""
+    return x if record.domain is None else x[(x > record.domain[0]) & (x < record.domain[1])]
+
+
+def resolved(record, which, x, scale=1.0):
+    """Where a bound holds: derivatives only as far as numbers are close enough together to follow a wave."""
+    reach = np.inf if record.reach is None or not which else getattr(record.reach, x.dtype.name)
+    return np.abs(x.astype(np.float64)) * scale < reach if np.isfinite(reach) else np.ones(x.shape, bool)
 
 
 def _one_of_each_kind():

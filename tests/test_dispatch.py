@@ -124,7 +124,7 @@ def test_auto_prefers_what_is_ready(record):
 # --- explain -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("record", support.by_name(support.RECORDS))
+@pytest.mark.parametrize("record", support.by_name(support.REPRESENTATIVES))
 def test_explain(record, backend):
     for mode, dtype in itertools.product(record.modes, support.DTYPES):
         found = fastact.explain(record.name, np.ones((3, 4), dtype), mode=mode)

@@ -46,14 +46,14 @@ def test_every_formula_is_in_the_catalog():
 @pytest.mark.parametrize("record", support.by_name(support.RECORDS))
 def test_shape_of_a_formula(record):
     assert next(iter(inspect.signature(record.formula).parameters)) == "x"
-    assert len(translate.source(record.formula).results) == 2
+    assert translate.source(record.formula).count == 2
     assert record.summary.endswith("."), "the summary is a sentence"
     if record.from_output is not None:
         by_output = inspect.signature(record.from_output).parameters.values()
         assert [p.replace(name="x") if p.name == "y" else p for p in by_output] == list(
             inspect.signature(record.formula).parameters.values()
         )
-        assert len(translate.source(record.from_output).results) == 1
+        assert translate.source(record.from_output).count == 1
 
 
 # Each value: the function's text; the line of the text at fault, from 1, or None where no line is.

@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import as_strided
 import fastact
 from fastact import catalog, executor
 
-EACH = pytest.mark.parametrize("record", support.by_name(support.RECORDS))
+EACH = pytest.mark.parametrize("record", support.by_name(support.REPRESENTATIVES))
 ROWS = pytest.mark.parametrize("record, mode", support.rows())
 PARAMETRIC_ROWS = pytest.mark.parametrize("record, mode", support.rows(lambda r, m: r.given(m)))
 
@@ -100,7 +100,7 @@ def test_threads_and_blocks(record, mode, backend):
 
 
 @pytest.mark.parametrize("mode", ["value", "value_and_grad", "backward"])
-@pytest.mark.parametrize("record", support.by_name(support.RECORDS))
+@pytest.mark.parametrize("record", support.by_name(support.REPRESENTATIVES))
 def test_a_million(record, mode, backend):
     # Beyond all thresholds of the executors, for each mode's number of streams.
     n = executor.PARALLEL + 1_003 if backend == "numpy" else 1_000_003
@@ -553,7 +553,7 @@ def test_parameters_that_do_not_do(record, mode, backend):
             refused(record, mode, [good] * len(catalog.INPUTS[mode]), support.outs(out), ValueError, p.name, **given)
 
 
-@pytest.mark.parametrize("record", support.by_name(r for r in support.RECORDS if r.nonnegative))
+@pytest.mark.parametrize("record", support.by_name(r for r in support.REPRESENTATIVES if r.nonnegative))
 def test_output_serves_only_nonnegative_parameters(record, backend):
     y = np.ones(3)
     for name in record.nonnegative:

@@ -7,7 +7,7 @@ SHORT = {"float32": "float", "float64": "double"}
 HEADER = '''# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 # cython: freethreading_compatible=True, always_allow_keywords=False, binding=False
 # Generated from formulas.py by fastact/_cy/generate.py.
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, NAN
 from libc.stdint cimport intptr_t
 
 cdef extern from "primitives.h" nogil:
@@ -46,7 +46,7 @@ class CythonWriter(translate.Writer):
         return SHORT[self.precision]
 
     def literal(self, value):
-        return f"(<{self.real}>{value!r})".replace("inf", "INFINITY")
+        return f"(<{self.real}>{value!r})".replace("inf", "INFINITY").replace("nan", "NAN")
 
     def define(self, name, arguments, results):
         result = self.real if results == 1 else f"({', '.join([self.real] * results)})"
@@ -79,18 +79,22 @@ def kernel(record, mode, precision, varying, writer):
         lines.append(f"    cdef {real} " + ", ".join(scalars))
     if mode != "backward_from_output":
         lines.append(f"    cdef {real} value, derivative")
-    lines.append("    for i in range(n):")
-    if mode == "backward_from_output":
-        lines.append(f"        y[i] = z[i] * {call}")
-    else:
-        lines.append(f"        value, derivative = {call}")
-        lines += {
-            "value": ["        y[i] = value"],
-            "grad": ["        y[i] = derivative"],
-            "value_and_grad": ["        y[i] = value", "        z[i] = derivative"],
-            "backward": ["        y[i] = z[i] * derivative"],
-        }[mode]
-    return name, "\n".join(lines) + "\n"
+    faster = record.at_defaults(mode)
+    if faster and not varying:
+        condition = " and ".join(f"p{j} == {writer.number(p.default)}" for j, p in enumerate(record.parameters))
+        lines += [f"    if {condition}:", *_loop(mode, f"{writer.function_name(faster)}(x[i])", "        "), "        return"]
+    return name, "\n".join([*lines, *_loop(mode, call, "    ")]) + "\n"
+
+
+def _loop(mode, call, indent):
+    body = {
+        "value": [f"value, derivative = {call}", "y[i] = value"],
+        "grad": [f"value, derivative = {call}", "y[i] = derivative"],
+        "value_and_grad": [f"value, derivative = {call}", "y[i] = value", "z[i] = derivative"],
+        "backward": [f"value, derivative = {call}", "y[i] = z[i] * derivative"],
+        "backward_from_output": [f"y[i] = z[i] * {call}"],
+    }[mode]
+    return [f"{indent}for i in range(n):", *[f"{indent}    {line}" for line in body]]
 
 
 def generate():
@@ -99,10 +103,10 @@ def generate():
     for precision in catalog.DTYPES:
         writer = CythonWriter(precision)
         real = writer.real
-        for name, count in (("abs", 1), ("abs_at_most", 2), ("minimum", 2), ("maximum", 2), ("fma", 3), ("copysign", 2), ("sqrt", 1), ("biased_power", 1), ("square_rest", 2)):
+        for name, count in (("abs", 1), ("abs_at_most", 2), ("minimum", 2), ("maximum", 2), ("fma", 3), ("copysign", 2), ("sqrt", 1), ("biased_power", 1), ("exponent", 1), ("mantissa", 1), ("product_rest", 3)):
             intrinsics.append(f"    {real} {writer.intrinsic(name)}({', '.join([real] * count)}) noexcept")
         intrinsics.append(f"    {real} {writer.intrinsic('select')}(bint, {real}, {real}) noexcept")
-        functions = [f for r in catalog.records().values() for f in (r.formula, r.from_output) if f is not None]
+        functions = [f for r in catalog.records().values() for f in (r.formula, r.at_defaults("value"), r.from_output) if f is not None]
         parts.append(translate.translate(functions, writer))
         for record in catalog.records().values():
             for mode in record.modes:

@@ -36,6 +36,26 @@
     FASTACT_INLINE real minimum_##name(real x, real limit) { return x > limit ? limit : x; }                             \
     FASTACT_INLINE real maximum_##name(real x, real limit) { return x < limit ? limit : x; }                             \
     FASTACT_INLINE real fma_##name(real a, real b, real c) { return c_fma(a, b, c); }                                     \
+    /* Both: to the bits of x, what is between those of sqrt(1/2) and 1 is added, and the exponent is that of x * sqrt(2). */ \
+    FASTACT_INLINE real exponent_##name(real x)                                                                          \
+    {                                                                                                                    \
+        const integer magic = ((integer)(bias + mantissa) << mantissa) + ((integer)1 << (mantissa - 1));                 \
+        integer bits;                                                                                                    \
+        real shifted; /* 1.5 * 2**mantissa + the biased exponent: so integers become reals by SIMD on every level */     \
+        memcpy(&bits, &x, sizeof bits);                                                                                  \
+        bits = magic + ((bits + (((integer)bias << mantissa) - SQRT_HALF_##name)) >> mantissa);                          \
+        memcpy(&shifted, &bits, sizeof shifted);                                                                         \
+        return shifted - ((real)1.5 * (real)((integer)1 << mantissa) + (real)bias);                                      \
+    }                                                                                                                    \
+    FASTACT_INLINE real mantissa_##name(real x)                                                                          \
+    {                                                                                                                    \
+        integer bits;                                                                                                    \
+        memcpy(&bits, &x, sizeof bits);                                                                                  \
+        bits += ((integer)bias << mantissa) - SQRT_HALF_##name;                                                          \
+        bits = (bits & (((integer)1 << mantissa) - 1)) + SQRT_HALF_##name;                                               \
+        memcpy(&x, &bits, sizeof x);                                                                                     \
+        return x;                                                                                                        \
+    }                                                                                                                    \
     FASTACT_INLINE real biased_power_##name(real shifted)                                                                \
     {                                                                                                                    \
         integer bits;                                                                                                    \
@@ -50,15 +70,20 @@
 #define POWER_BIAS_float32 40
 #define POWER_BIAS_float64 100
 
+/* The bits of sqrt(1/2). */
+#define SQRT_HALF_float32 ((uint32_t)0x3f3504f3)
+#define SQRT_HALF_float64 ((uint64_t)0x3fe6a09e667f3bcd)
+
 #ifdef FASTACT_FMA
-#define FASTACT_SQUARE_REST(name, real, splitter)                                                                        \
-    FASTACT_INLINE real square_rest_##name(real a, real square) { return fma_##name(a, a, -square); }
+#define FASTACT_PRODUCT_REST(name, real, splitter)                                                                       \
+    FASTACT_INLINE real product_rest_##name(real a, real b, real product) { return fma_##name(a, b, -product); }
 #else
-#define FASTACT_SQUARE_REST(name, real, splitter)                                                                        \
-    FASTACT_INLINE real square_rest_##name(real a, real square)                                                          \
+#define FASTACT_PRODUCT_REST(name, real, splitter)                                                                       \
+    FASTACT_INLINE real product_rest_##name(real a, real b, real product)                                                \
     {                                                                                                                    \
-        real split = a * (real)splitter, high = split - (split - a), low = a - high;                                     \
-        return ((high * high - square) + (real)2 * high * low) + low * low;                                              \
+        real split_a = a * (real)splitter, high_a = split_a - (split_a - a), low_a = a - high_a;                         \
+        real split_b = b * (real)splitter, high_b = split_b - (split_b - b), low_b = b - high_b;                         \
+        return (((high_a * high_b - product) + high_a * low_b) + low_a * high_b) + low_a * low_b;                        \
     }
 #endif
 
@@ -71,7 +96,7 @@ FASTACT_INTRINSICS(float32, float, uint32_t, 23, 127, fabsf, sqrtf, copysignf, F
 FASTACT_INTRINSICS(float64, double, uint64_t, 52, 1023, fabs, sqrt, copysign, FASTACT_TWICE)
 #endif
 /* language.SPLITTER */
-FASTACT_SQUARE_REST(float32, float, 4097.0)
-FASTACT_SQUARE_REST(float64, double, 134217729.0)
+FASTACT_PRODUCT_REST(float32, float, 4097.0)
+FASTACT_PRODUCT_REST(float64, double, 134217729.0)
 
 #endif

@@ -51,4 +51,4 @@ def level():
 
 def kernel(record, mode, precision, varying=False):
     """The address of a kernel, or 0 where there is none (a user's own activation)."""
-    return _table()[1].get((record.name, mode, precision, varying), 0)
+    return _table()[1].get((record.kernel_name, mode, precision, varying), 0)

@@ -52,7 +52,7 @@ _compiled = set()
 
 def compiled(record, mode, precision):
     """Whether a kernel is compiled in this process."""
-    return (record.name, mode, precision) in _compiled
+    return (record.kernel_name, mode, precision) in _compiled
 
 
 @functools.cache
@@ -60,6 +60,8 @@ def kernel(record, mode, precision, varying=False):
     """Compile (or load from the cache) one kernel; returns Numba's cfunc, whose ``address`` is the kernel's."""
     from . import numba_source
 
+    if record.base is not record:
+        return kernel(record.base, mode, precision, varying)
     stem = f"{record.name}_{mode}_{precision}" + ("_varying" if varying else "")
     made = _module(stem, numba_source.kernel(record, mode, precision, varying)).kernel
     if not varying:

@@ -38,15 +38,43 @@ def _biased_power(builder, shifted):
     return builder.bitcast(builder.add(bits, ir.Constant(integer, int(exponent) << mantissa)), shifted.type)
 
 
-def _square_rest(builder, a, square):
+def _exponent(builder, x):
+    # As in primitives.h.
+    real, (integer, mantissa, bias, bits) = x.type, _half_bits(builder, x)
+    magic = ((bias + mantissa) << mantissa) + (1 << (mantissa - 1))
+    shifted = builder.add(builder.lshr(bits, ir.Constant(integer, mantissa)), ir.Constant(integer, magic))
+    return builder.fsub(builder.bitcast(shifted, real), ir.Constant(real, 1.5 * 2.0**mantissa + bias))
+
+
+def _mantissa(builder, x):
+    real, (integer, mantissa, _bias, bits) = x.type, _half_bits(builder, x)
+    fraction = builder.and_(bits, ir.Constant(integer, (1 << mantissa) - 1))
+    return builder.bitcast(builder.add(fraction, ir.Constant(integer, _SQRT_HALF[mantissa])), real)
+
+
+_SQRT_HALF = {23: 0x3F3504F3, 52: 0x3FE6A09E667F3BCD}  # the bits of sqrt(1/2)
+
+
+def _half_bits(builder, x):
+    integer, mantissa, bias = (ir.IntType(64), 52, 1023) if x.type == ir.DoubleType() else (ir.IntType(32), 23, 127)
+    offset = ir.Constant(integer, (bias << mantissa) - _SQRT_HALF[mantissa])
+    return integer, mantissa, bias, builder.add(builder.bitcast(x, integer), offset)
+
+
+def _product_rest(builder, a, b, product):
     if _HAS_FMA:
-        return builder.fma(a, a, builder.fneg(square))
-    two, splitter = ir.Constant(a.type, 2.0), ir.Constant(a.type, getattr(SPLITTER, "float64" if a.type == ir.DoubleType() else "float32"))
-    split = builder.fmul(a, splitter)
+        return builder.fma(a, b, builder.fneg(product))
+    (high_a, low_a), (high_b, low_b) = _halves(builder, a), _halves(builder, b)
+    rest = builder.fsub(builder.fmul(high_a, high_b), product)
+    for u, v in ((high_a, low_b), (low_a, high_b), (low_a, low_b)):
+        rest = builder.fadd(rest, builder.fmul(u, v))
+    return rest
+
+
+def _halves(builder, a):
+    split = builder.fmul(a, ir.Constant(a.type, getattr(SPLITTER, "float64" if a.type == ir.DoubleType() else "float32")))
     high = builder.fsub(split, builder.fsub(split, a))
-    low = builder.fsub(a, high)
-    rest = builder.fadd(builder.fsub(builder.fmul(high, high), square), builder.fmul(builder.fmul(two, high), low))
-    return builder.fadd(rest, builder.fmul(low, low))
+    return high, builder.fsub(a, high)
 
 
 def _abs_at_most(builder, x, limit):
@@ -71,7 +99,9 @@ _define("abs_at_most", 2, _abs_at_most)
 _define("sqrt", 1, _call("sqrt"))
 _define("copysign", 2, _call("copysign"))
 _define("fma", 3, lambda b, x, y, z: b.fma(x, y, z) if _HAS_FMA else b.fadd(b.fmul(x, y), z))
-_define("square_rest", 2, _square_rest)
+_define("product_rest", 3, _product_rest)
+_define("exponent", 1, _exponent)
+_define("mantissa", 1, _mantissa)
 _define("minimum", 2, lambda b, x, limit: b.select(b.fcmp_ordered(">", x, limit), limit, x))
 _define("maximum", 2, lambda b, x, limit: b.select(b.fcmp_ordered("<", x, limit), limit, x))
 _define("select", 2, lambda b, condition, yes, no: b.select(condition, yes, no), first=(types.boolean,))

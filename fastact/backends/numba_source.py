@@ -19,7 +19,7 @@ class NumbaWriter(translate.Writer):
     """The formula language as Python for Numba. Literals are typed: a bare one would make the kernel float64."""
 
     def literal(self, value):
-        return f"{'f32' if self.precision == 'float32' else 'f64'}({value!r})".replace("inf", "np.inf")
+        return f"{'f32' if self.precision == 'float32' else 'f64'}({value!r})".replace("inf", "np.inf").replace("nan", "np.nan")
 
     def define(self, name, arguments, results):
         return f"@compiled\ndef {name}({', '.join(arguments)}):"
@@ -36,18 +36,28 @@ def kernel(record, mode, precision, varying):
     parameters = [f"p[{j} * n + i]" if varying else f"p{j}" for j in range(count)]
     call = _call(record, mode, writer, ["x[i]", *parameters])
     scalars = "" if varying else "".join(f"    p{j} = p[{j}]\n" for j in range(count))
-    body = {
-        "value": f"value, derivative = {call}\n        y[i] = value",
-        "grad": f"value, derivative = {call}\n        y[i] = derivative",
-        "value_and_grad": f"value, derivative = {call}\n        y[i] = value\n        z[i] = derivative",
-        "backward": f"value, derivative = {call}\n        y[i] = z[i] * derivative",
-        "backward_from_output": f"y[i] = z[i] * {call}",
-    }[mode]
+    functions, loop = [record.function(mode)], _loop(mode, call, "    ")
+    faster = record.at_defaults(mode)
+    if faster and not varying:
+        functions.append(faster)
+        condition = " and ".join(f"p{j} == {writer.number(p.default)}" for j, p in enumerate(record.parameters))
+        loop = f"    if {condition}:\n" + _loop(mode, f"{writer.function_name(faster)}(x[i])", " " * 8) + "    else:\n" + _loop(mode, call, " " * 8)
     pointer = f"types.CPointer(types.{precision})"
-    return _prelude() + translate.translate([record.function(mode)], writer) + (
+    return _prelude() + translate.translate(functions, writer) + (
         f"\n@numba.cfunc(types.void({', '.join([pointer] * 4)}, types.intp), nopython=True, cache=cached, error_model='numpy')\n"
-        f"def kernel(x, y, z, p, n):\n{scalars}    for i in range(n):\n        {body}\n"
+        f"def kernel(x, y, z, p, n):\n{scalars}{loop}"
     )
+
+
+def _loop(mode, call, indent):
+    body = {
+        "value": [f"value, derivative = {call}", "y[i] = value"],
+        "grad": [f"value, derivative = {call}", "y[i] = derivative"],
+        "value_and_grad": [f"value, derivative = {call}", "y[i] = value", "z[i] = derivative"],
+        "backward": [f"value, derivative = {call}", "y[i] = z[i] * derivative"],
+        "backward_from_output": [f"y[i] = z[i] * {call}"],
+    }[mode]
+    return "".join(f"{indent}{line}\n" for line in ["for i in range(n):", *[f"    {line}" for line in body]])
 
 
 def vectorized(record, mode):

@@ -83,7 +83,8 @@ class _Graph:
                 scope.update(zip((n.id for n in target.elts), value, strict=True))
             else:
                 scope[target.id] = value
-        return tuple(self.expression(read, value, scope) for value in read.results)
+        results = tuple(self.expression(read, value, scope) for value in read.results)
+        return results[0] if isinstance(results[0], tuple) else results
 
     def expression(self, read, node, scope):
         def value(child):
@@ -149,8 +150,9 @@ class _Graph:
                 v, q = one.args
                 if other is v:
                     return self.multiply(v, self.factor(*q.args))
-                if v is self.other_factor(*q.args) and other is self.subtract(v, self.const(1)) and len(q.args) == 1:
-                    return self.expm1(*q.args)
+                if v is self.other_factor(*q.args) and other is self.subtract(v, self.const(1)):
+                    e = self.expm1(q.args[0])
+                    return e if len(q.args) == 1 else self.add(e, self.multiply(q.args[1], self.factor(q.args[0])))
                 if other.op == "subtract" and other.args == (v, self.multiply(v, self.factor(*q.args))):
                     return self.nothing  # what the rounding of the product lost: there is no such product here
         return self.make("add", a, b)
@@ -248,6 +250,8 @@ class _Graph:
         """A blend of bits: np.where branches, and a branch that nobody can predict costs more than all of this."""
         if condition.kind == "const":
             return yes if condition.value else no
+        if self.nothing in (yes, no) and self.const(0) in (yes, no):
+            return self.nothing
         if condition.kind == "scalar" or yes is no:
             return yes if yes is no else self.make("where", condition, yes, no)
         zero = self.const(0.0)
@@ -311,9 +315,21 @@ class _Graph:
         return None if self.exponential == "parts" else (*self.exp_parts(x), self.expm1(x))
 
     def gauss_parts(self, a):
+        return self.gauss_parts_near(a, self.const(0))
+
+    def gauss_parts_near(self, a, near):
         half, square = self.const(-0.5), self.multiply(a, a)
-        low = None if self.wide else self.multiply(half, self.call(language.square_rest, [a, square])[0])
+        low = None if self.wide else self.multiply(half, self.call(primitives.square_rest, [a, square])[0])
+        if near not in (self.const(0), self.nothing):
+            by_near = self.negative(self.multiply(a, near))
+            low = by_near if low is None else self.add(low, by_near)
         return self.exp_parts(self.multiply(half, square), low)
+
+    def product_rest(self, a, b, product):
+        """Nothing where the product is exact: by one, and of two float32 numbers in float64."""
+        if self.wide or self.const(1) in (a, b):
+            return self.nothing
+        return self.call(language.INTRINSICS["product_rest"], [a, b, product])[0]
 
     def mills(self, a):
         self.exact = not self.wide  # its corrections are made of what roundings lose
@@ -327,7 +343,7 @@ def _is_zero(node):
 
 
 _BITWISE = {"bits_and": "bitwise_and", "bits_xor": "bitwise_xor", "sign_on": "bitwise_or"}
-_WIDE = ("exp", "expm1", "exp2")  # in float64 also for float32: NumPy's float32 ones are 2.5 ULP off
+_WIDE = ("exp", "expm1", "exp2", "log", "log1p")  # in float64 also for float32: NumPy's float32 ones are 2.5 ULP off
 
 
 def _scalar(op):
@@ -341,7 +357,14 @@ def _scalar(op):
 # What NumPy has itself, in place of a function of the language: called with the graph and the arguments, it returns the results, or None.
 _OWN = {
     primitives.exp: lambda g, x: (g.exp(x),),
+    primitives.exp_whole: lambda g, x: (g.make("exp", x),),
+    primitives.expm1_whole: lambda g, x: (g.make("expm1", x),),
+    primitives.log: lambda g, x: (g.make("log", x),),
+    primitives.log1p_whole: lambda g, x: (g.make("log1p", x),),
+    primitives.small_log1p: lambda g, z: (g.make("log1p", z),),
     primitives.exp_parts: _Graph.exp_parts,
+    primitives.exp_parts_less: lambda g, x, low: g.exp_parts(x, None if low in (g.const(0), g.nothing) else g.negative(low)),
+    primitives.gauss_parts_near: _Graph.gauss_parts_near,
     primitives.exp_expm1_parts: _Graph.exp_expm1_parts,
     primitives.gauss_parts: _Graph.gauss_parts,
     primitives.mills: _Graph.mills,
@@ -358,7 +381,10 @@ def _wanted(record, mode, precision, kinds, exponential, wide=False):
         graph.const(np.dtype(precision).type(p.default)) if kind == "default" else graph.input(f"p{i}", kind)
         for i, (p, kind) in enumerate(zip(record.parameters, kinds, strict=True))
     ]
-    results = graph.call(record.function(mode), [graph.input("x"), *inputs])
+    function = record.function(mode)
+    if inputs and set(kinds) == {"default"} and record.at_defaults(mode):
+        function, inputs = record.at_defaults(mode), []
+    results = graph.call(function, [graph.input("x"), *inputs])
     if mode == "backward_from_output":
         roots = [graph.multiply(graph.input("z"), results[0])]
     elif mode == "backward":
@@ -394,7 +420,7 @@ class _Code:
     def __init__(self, graph, roots, order, tested=()):
         self.graph = graph
         self.scope = {"np": np, "copyto": np.copyto, "real": graph.type, "bits": graph.integer, "wide": np.float64}
-        self.start, self.lines = {}, []
+        self.start, self.lines, self.viewed = {}, [], set()
         self.free, self.count = {k: [] for k in _VIEWS}, dict.fromkeys(_VIEWS, 0)
         self.place = {}
         self.tested = tested
@@ -414,7 +440,7 @@ class _Code:
         for node in tested:
             if not node.args:
                 self.test(node)
-        for node in sorted((n for n in order if n.args), key=lambda n: (n in direct, n is last)):
+        for node in sorted((n for n in order if n.args), key=lambda n: (n in direct, n in direct and n is last)):
             self.emit(node, direct.get(node))
         for root, name in zip(roots, "yz", strict=False):
             if root not in direct:
@@ -438,6 +464,10 @@ class _Code:
         return name
 
     def bits_of(self, name):
+        if name[0] == "s":  # a scalar that is computed on the way
+            self.lines += [] if name in self.viewed else [f"{name}_bits = {name}.view(bits)"]
+            self.viewed.add(name)
+            return f"{name}_bits"
         return self.start.setdefault(f"{name}_bits", f"{name}.view(bits)") and f"{name}_bits"
 
     def text(self, node, view="r"):

@@ -1,0 +1,57 @@
+"""What only training has: activations that draw random numbers."""
+
+import numpy as np
+
+from .activation import get
+
+
+def rrelu_training(x, rng, lower=1 / 8, upper=1 / 3):
+    """Compute rrelu as in training: each negative number is multiplied by a slope drawn for it.
+
+    ``x where it is positive, else slope * x, with slope uniform between lower and upper``
+
+    Parameters
+    ----------
+    x : array_like
+        Real numbers, of any shape.
+    rng : numpy.random.Generator
+        Draws one number for each element of `x`, so that equal seeds give equal results.
+    lower, upper : float, default 1/8 and 1/3
+        The range of the slopes.
+
+    Returns
+    -------
+    y, dy : ndarray
+        The value, and the derivative: 1, or the slope. The backward pass is ``grad_output * dy``.
+
+    Raises
+    ------
+    TypeError
+        `rng` is no Generator, or `x` is not real.
+    ValueError
+        `lower` is above `upper`.
+
+    Notes
+    -----
+    In evaluation `fastact.rrelu` takes the mean of the slopes. At 0 the derivative is the slope, as in PyTorch.
+
+    References
+    ----------
+    .. [1] Xu, Wang, Chen and Li, Empirical evaluation of rectified activations in convolution network, arXiv:1505.00853.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastact
+    >>> y, dy = fastact.rrelu_training(np.array([-1.0, 2.0]), np.random.default_rng(0))
+    >>> dy.round(6)
+    array([0.257701, 1.      ])
+    """
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rrelu_training: rng: expected a numpy.random.Generator, such as np.random.default_rng(0), not {type(rng).__name__}")
+    if not lower <= upper:
+        raise ValueError(f"rrelu_training: lower is {lower!r} and upper {upper!r}; give lower <= upper")
+    array = np.asarray(x)
+    slopes = rng.uniform(lower, upper, array.shape)
+    dtype = array.dtype if array.dtype.kind == "f" else np.float64
+    return get("prelu").value_and_grad(x, slopes.astype(dtype, copy=False))
