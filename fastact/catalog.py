@@ -18,7 +18,6 @@ ACCURACIES = ("default", "high")
 NO_FMA_ULP = 2  # what the level without FMA, and the NumPy backend, may add to a record's bounds
 
 
-
 def computed_in(held, accuracy="default"):
     """The dtype that arrays of dtype `held` are computed in."""
     return "float32" if held in HALF else "float64" if accuracy == "high" else held

@@ -797,7 +797,7 @@ def gelu(x):
 @activation(
     definition="min(x * erfc(-x / sqrt(2)) / 2, 10)", numpy="np.clip(x * (p := 0.5 * (1 + scipy.special.erf(x / 2**0.5))), -10, 10)",
     numpy_grad="np.where(y < 10, p + x * np.exp(-0.5 * x * x) * 0.3989422804014327, 0)", ulp=(3, 4),
-    kinks=(10,), derivative_zero=(-0.751791525, 0.30), aliases=("clipped_gelu",), like={"transformers": "gelu_10"},
+    kinks=(10,), derivative_zero=(-0.751791525, 0.5), aliases=("clipped_gelu",), like={"transformers": "gelu_10"},
     paper="Wu, Judd, Zhang, Isaev and Micikevicius, Integer quantization for deep learning inference, arXiv:2004.09602",
 )
 def gelu_10(x):

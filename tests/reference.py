@@ -85,7 +85,7 @@ def derivative(record, x, parameters=()):
         with mpmath.workprec(precision + 3 * _magnitude(x)):
             at = mpmath.mpf(x)
             near = [abs(at - k) for k in kinks if at != k]
-            h = min([mpmath.mpf(1), *near, *([abs(at)] if at else [])]) * mpmath.mpf(2) ** -90
+            h = min([mpmath.mpf(1), *near, abs(at) if at else mpmath.mpf(2) ** -610]) * mpmath.mpf(2) ** -90
             found = (f(at + h) - f(at - h)) / (2 * h)
             # Zero may be all that this precision can see of a tiny number.
             if last is not None and abs(found - last) <= abs(found) * mpmath.mpf(2) ** -70 and (found or precision == PRECISIONS[-1]):

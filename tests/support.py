@@ -87,17 +87,6 @@ def resolved(record, which, x, scale=1.0):
     return np.abs(x.astype(np.float64)) * scale < reach if np.isfinite(reach) else np.ones(x.shape, bool)
 
 
-def _one_of_each_kind():
-    """Records of which each differs from the others in what its calls look like: what has nothing to do with mathematics is tested with them."""
-    found = {}
-    for r in RECORDS:
-        found.setdefault((len(r.parameters), any(p.convention for p in r.parameters), r.from_output is not None, bool(r.nonnegative)), r)
-    return list(found.values())
-
-
-KINDS = _one_of_each_kind()
-
-
 def by_name(records):
     """Records as test parameters."""
     return [pytest.param(r, id=r.name) for r in records]
