@@ -211,6 +211,7 @@ def expm1_of_half(precision):
     return c, f"degree {degree}, {in_bits(error)} of exp(r / 2)"
 
 
+SELU_SCALE = mpf("1.0507009873554805")
 NEAR = mpf(53) / 64  # below, exp(-a^2 / 2) needs no power of two
 NEAR_DEGREE = {"float32": 4, "float64": 8}
 FAR_DEGREE = {"float32": (3, 4), "float64": (8, 9)}
@@ -314,6 +315,8 @@ def make():
         )
     )
     for name, text, number in (
+        ("SELU_SCALE", "selu's number for x > 0", SELU_SCALE),
+        ("SELU_BELOW", "selu's number for x < 0", SELU_SCALE * mpf("1.6732632423543772")),
         ("QUICK", "1.702", mpf(1702) / 1000),
         ("GELU_LINEAR", "2 sqrt(2 / pi)", 2 * mpmath.sqrt(2 / mpmath.pi)),
         ("GELU_CUBIC", "2 sqrt(2 / pi) * 0.044715", 2 * mpmath.sqrt(2 / mpmath.pi) * 44715 / 1000000),

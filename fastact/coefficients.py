@@ -28,6 +28,26 @@ PHI0_LOW = {
     "float64": -2.49232720227773e-17,
 }
 
+# selu's number for x > 0, and what that is rounded by.
+SELU_SCALE = {
+    "float32": 1.0507010221481323,
+    "float64": 1.0507009873554805,
+}
+SELU_SCALE_LOW = {
+    "float32": -3.479265231476347e-08,
+    "float64": 4.6455512681859545e-17,
+}
+
+# selu's number for x < 0, and what that is rounded by.
+SELU_BELOW = {
+    "float32": 1.7580993175506592,
+    "float64": 1.7580993408473768,
+}
+SELU_BELOW_LOW = {
+    "float32": 2.3296717444054593e-08,
+    "float64": -6.395264655648322e-17,
+}
+
 # 1.702, and what that is rounded by.
 QUICK = {
     "float32": 1.7020000219345093,

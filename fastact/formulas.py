@@ -68,8 +68,8 @@ from .primitives import (
     small_log1p,
 )
 
-SELU_SCALE = 1.0507009873554805
-SELU_ALPHA = 1.6732632423543772
+SELU_SCALE = constant(**coefficients.SELU_SCALE)
+SELU_BELOW, SELU_BELOW_LOW = constant(**coefficients.SELU_BELOW), constant(**coefficients.SELU_BELOW_LOW)
 QUICK, QUICK_LOW = constant(**coefficients.QUICK), constant(**coefficients.QUICK_LOW)
 GELU_LINEAR, GELU_LINEAR_LOW = constant(**coefficients.GELU_LINEAR), constant(**coefficients.GELU_LINEAR_LOW)
 GELU_CUBIC, GELU_CUBIC_LOW = constant(**coefficients.GELU_CUBIC), constant(**coefficients.GELU_CUBIC_LOW)
@@ -202,7 +202,7 @@ def thresholded_relu_from_output(y, alpha=1.0):
 
 
 @activation(
-    definition="max(x, 0)**2", numpy="(r := np.maximum(x, 0)) * r", numpy_grad="2 * r", ulp=(1, 0), aliases=("squared_relu",),
+    definition="max(x, 0)**2", numpy="(r := np.maximum(x, 0)) * r", numpy_grad="2 * r", ulp=(1, 0), kinks=(0,), aliases=("squared_relu",),
     like={"transformers": "relu2"}, paper="So et al., Primer: searching for efficient transformers, arXiv:2109.08668",
 )
 def relu_squared(x):
@@ -248,7 +248,7 @@ def clipped_linear_from_output(y, slope=1.0, offset=0.0, min_val=0.0, max_val=1.
 
 @activation(
     definition="min(max(slope * x + offset, 0), 1)", numpy="np.clip(slope * x + offset, 0, 1)",
-    numpy_grad="np.where((y > 0) & (y < 1), x.dtype.type(slope), 0)", ulp=(2, 1), kinks=("-offset / slope", "(1 - offset) / slope"),
+    numpy_grad="np.where((y > 0) & (y < 1), x.dtype.type(slope), 0)", ulp=(2, 1), kinks=("-offset / slope", "(1 - offset) / slope"), value_zero=("-offset / slope", "offset"),
     like={
         "torch": "hardsigmoid", "jax": "hard_sigmoid", "keras": "hard_sigmoid", "onnx": named("HardSigmoid", slope=0.2),
         "thinc": named("hard_sigmoid", slope=0.2),
@@ -269,7 +269,7 @@ def hard_sigmoid_from_output(y, slope=1 / 6, offset=0.5):
 @activation(
     definition="x * min(max(slope * x + offset, 0), 1)", numpy="x * (h := np.clip(slope * x + offset, 0, 1))",
     numpy_grad="h + x * np.where((h > 0) & (h < 1), x.dtype.type(slope), 0)", ulp=(3, 2),
-    kinks=("-offset / slope", "(1 - offset) / slope"), derivative_zero=("-0.5 * offset / slope", "offset"),
+    kinks=("-offset / slope", "(1 - offset) / slope"), value_zero=("-offset / slope", "offset * offset / slope"), derivative_zero=("-0.5 * offset / slope", "offset"),
     like={
         "torch": "hardswish", "jax": ["hard_silu", "hard_swish"], "keras": ["hard_silu", "hard_swish"], "onnx": "HardSwish", "transformers": "hardswish",
         "thinc": [named("hard_swish", slope=0.2, at_lower=-0.5, at_upper=1.5), named("hard_swish_mobilenet", at_lower=-0.5, at_upper=1.5)],
@@ -385,22 +385,22 @@ def celu_from_output(y, alpha=1.0):
 
 
 @activation(
-    definition="1.0507009873554804934 * (x if x > 0 else 1.6732632423543772848 * expm1(x))",
+    definition="1.0507009873554805 * (x if x > 0 else 1.6732632423543772 * expm1(x))",
     numpy="np.where(x > 0, 1.0507009873554805 * x, (e := 1.7580993408473766 * np.expm1(x)))",
     numpy_grad="np.where(x > 0, x.dtype.type(1.0507009873554805), e + 1.7580993408473766)", ulp=(3, 4), kinks=(0,),
-    like={"torch": "selu", "jax": "selu", "keras": "selu", "tensorflow": named("selu", at_zero=SELU_SCALE), "onnx": "Selu"},
+    like={"torch": "selu", "jax": "selu", "keras": "selu", "tensorflow": named("selu", at_zero=float(SELU_SCALE)), "onnx": "Selu"},
     paper="Klambauer, Unterthiner, Mayr and Hochreiter, Self-normalizing neural networks, arXiv:1706.02515",
 )
-def selu(x, *, at_zero=SELU_SCALE * SELU_ALPHA):
+def selu(x, *, at_zero=SELU_BELOW):
     """Scaled exponential linear unit: 1.0507 * (x where it is positive, else 1.6733 * (exp(x) - 1))."""
     y, dy = elu(x, 1)
-    scale_of = select(x >= 0, SELU_SCALE, SELU_SCALE * SELU_ALPHA)
+    scale_of = select(x >= 0, SELU_SCALE, SELU_BELOW)
     return scale_of * y, select(x == 0, at_zero, scale_of * dy)
 
 
 @from_output(selu)
-def selu_from_output(y, *, at_zero=SELU_SCALE * SELU_ALPHA):
-    return select(y > 0, SELU_SCALE, select(y == 0, at_zero, y + SELU_SCALE * SELU_ALPHA))
+def selu_from_output(y, *, at_zero=SELU_BELOW):
+    return select(y > 0, SELU_SCALE, select(y == 0, at_zero, (y + SELU_BELOW) + SELU_BELOW_LOW))
 
 
 @activation(

@@ -196,8 +196,9 @@ def allowed(record, which, x, near, dtype, extra=0.0, factor=1.0):
     zero = record.derivative_zero if which else record.value_zero
     if zero is not None:
         x0, term = zero
-        of_term = unit(np.float64(term) * np.abs(factor), dtype) / unit(near, dtype)
-        bound = np.where(np.abs(x - (x if x0 is None else x0)) < 1, np.maximum(bound, of_term * max(1.0, extra) + extra), bound)
+        with np.errstate(over="ignore"):
+            of_term = unit(np.float64(term) * np.abs(factor), dtype) / unit(near, dtype)
+            bound = np.where(np.abs(x - (x if x0 is None else x0)) < 1, np.maximum(bound, of_term * max(1.0, extra) + extra), bound)
     return bound
 
 
