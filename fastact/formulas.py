@@ -579,7 +579,7 @@ def ndtr(x):
 def log_ndtr(x):
     """Logarithm of the distribution function of the normal distribution."""
     tail, dy = normal(-maximum(x, 0), 0, 1)
-    a = minimum(abs(minimum(x, 0)), LARGEST)
+    a = abs(minimum(x, 0))
     m, h = hazard_parts(a)
     return select(x > 0, small_log1p(-tail), fma(-0.5 * a, a, log(m))), select(x > 0, dy / (1 - tail), h)
 
@@ -863,8 +863,8 @@ def xielu(x, alpha_p=0.8, alpha_n=0.8, beta=0.5):
     p = power(n)
     c = beta - alpha_n
     c_low = (beta - (c + alpha_n)) + ((c + alpha_n) - c - alpha_n)
-    a = maximum(x, -LARGEST)
-    left = fma(alpha_n * p, q, fma(alpha_n, p - 1, fma(c, a, c_low * a)))
+    a = maximum(x, select(c == 0, -LARGEST, -INFINITY))  # 0 * -inf would be NaN
+    left = fma(alpha_n * p, q, fma(alpha_n, p - 1, fma(c, a, c_low * maximum(x, -LARGEST))))
     slope = fma(alpha_n * p, q, fma(alpha_n, p - 1, beta))
     return select(x >= 0, x * fma(alpha_p, x, beta), left), select(x >= 0, fma(2 * alpha_p, x, beta), slope)
 
@@ -881,7 +881,7 @@ def snake(x, alpha=1.0):
     both = 1 - (v + select(odd == 1, s, -s))  # its square is 1 + sin(2 u)
     r = 1 / alpha
     wave = fma(select(odd == 1, -s, s), s * r, x + select(odd == 1, r, 0))  # the square of the sine, or 1 less that of the cosine
-    return select(abs(u) < SINE_REACH, wave, x + 0.5 * r), select(abs(u) < SINE_REACH, both * both, select(x == x, 1, x))
+    return select(abs(u) < SINE_REACH, select(x == 0, x, wave), x + 0.5 * r), select(abs(u) < SINE_REACH, both * both, select(x == x, 1, x))
 
 
 @activation(

@@ -102,7 +102,9 @@ def one_sided(record, kink):
 
 def limit(record, sign, which):
     """What value (0) or derivative (1) tends to at an infinity, as a float."""
-    found = (value, derivative)[which](record, sign * 1e300)
+    nearer, found = ((value, derivative)[which](record, sign * x) for x in (1e200, 1e300))
+    if abs(found) > 100 and found != nearer:  # it may grow as slowly as a logarithm
+        return float(mpmath.sign(found)) * np.inf
     return float(mpmath.sign(found)) * np.inf if abs(found) > 1e100 else float(found) if abs(found) > 1e-100 else 0.0
 
 

@@ -84,7 +84,7 @@ def in_domain(record, x):
 def resolved(record, which, x, scale=1.0):
     """Where a bound holds: derivatives only as far as numbers are close enough together to follow a wave."""
     reach = np.inf if record.reach is None or not which else getattr(record.reach, x.dtype.name)
-    return np.abs(x.astype(np.float64)) * scale < reach if np.isfinite(reach) else np.ones(x.shape, bool)
+    return np.abs(x.astype(np.float64)) < reach / scale
 
 
 def by_name(records):

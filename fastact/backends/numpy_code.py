@@ -480,7 +480,7 @@ class _Code:
         if not node.args:
             name = f"p{node.op[1:]}" if node.op[0] == "p" else node.op
             if name[0] == "p":
-                self.start[name] = f"p[{name[1:]}]"
+                self.start[name] = f"p[{name[1:]}]" if node.kind == "real" else f"real(p[{name[1:]}])"
         elif node.kind == "scalar":
             name = self.place[node]
         elif node.kind == "bool":
