@@ -196,16 +196,20 @@ def mills_ratio(a):
     return high + low
 
 
+def mills_near(a, rest):
+    """`mills_ratio` of a + rest, where rest is no larger than some rounding errors of a: by the ratio's derivative."""
+    high, low, lower = mills(a)
+    return high + fma(rest, fma(a, high, -PHI0), low)
+
+
 def half_erfc_parts(a):
     """Return q, n, m with exp(-a * a) = 2**n * (1 + q) and erfc(a) = 2**n * 2 * m; 0 <= a <= ERFC_REACH."""
     square = a * a
     r, n = reduced(-square)
     q = small_expm1(r - square_rest(a, square))
     u = SQRT2 * a
-    m = mills_ratio(u)
-    rest = fma(SQRT2_LOW, a, product_rest(SQRT2, a, u))
-    right = fma(rest, fma(u, m, -PHI0), m)  # the ratio's derivative puts right what the rounding of u did
-    return q, n, fma(q, right, right)
+    m = mills_near(u, fma(SQRT2_LOW, a, product_rest(SQRT2, a, u)))
+    return q, n, fma(q, m, m)
 
 
 def hazard_parts(a):
