@@ -91,21 +91,22 @@ def extensions():
     except ImportError as error:
         print(f"fastact: nothing is compiled ({error}); the package works without", file=sys.stderr)
         return []
-    from fastact._cy import generate
+    from fastact._cy import generate, generate_rows
 
-    text = generate.generate()
     found = []
-    for level in levels(sys.platform == "win32"):
-        path = CY / f"kernels_{level}.pyx"
-        write(path, text)
-        found.append(Extension(f"fastact._cy.kernels_{level}", [str(path)], depends=[str(CY / name) for name in ("primitives.h", "convert.h")]))
+    for stem, text in (("kernels", generate.generate()), ("rows", generate_rows.generate())):
+        for level in levels(sys.platform == "win32"):
+            path = CY / f"{stem}_{level}.pyx"
+            write(path, text)
+            depends = [str(CY / name) for name in ("primitives.h", "convert.h")]
+            found.append(Extension(f"fastact._cy.{stem}_{level}", [str(path)], depends=depends))
     found.append(
         Extension(
             "fastact._cy.frontend",
-            [str(CY / name) for name in ("frontend.pyx", "executor.cpp", "pool.cpp")],
+            [str(CY / name) for name in ("frontend.pyx", "executor.cpp", "rows.cpp", "pool.cpp")],
             include_dirs=[numpy.get_include()],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
-            depends=[str(CY / name) for name in ("executor.hpp", "pool.hpp", "convert.h")],
+            depends=[str(CY / name) for name in ("executor.hpp", "rows.hpp", "rows.pxi", "flags.hpp", "pool.hpp", "convert.h")],
             language="c++",
         )
     )

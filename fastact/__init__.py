@@ -7,6 +7,7 @@
 
 Every activation is a callable with four modes: ``f(x)``, ``f.grad(x)``, ``f.value_and_grad(x)`` and ``f.backward(grad_output, x)``. All
 take ``out=`` and whatever else a NumPy ufunc takes. `names` lists the activations, `explain` says which kernel serves a call.
+`softmax`, `log_softmax` and their family work along an axis.
 """
 
 import sys as _sys
@@ -29,33 +30,32 @@ __version__ = "0.1.0"
 
 _dispatch.start()
 
-_FRONT_END = ("get", "names", "rrelu_training", "warmup")
+# What is imported when first asked for, so that an import pays for none of it, and from where. No module may have the name of a function:
+# importing it would hide the function.
+_LATER = {
+    "get": "activation", "names": "activation", "rrelu_training": "training", "warmup": "activation", "gumbel_softmax": "axis", "hardmax": "axis",
+    "log_softmax": "axis", "logsumexp": "axis", "maxout": "axis", "softmax": "axis", "softmin": "axis", "sparsemax": "axis",
+}  # fmt: skip
 
 __all__ = [
     "explain", "get_accuracy", "get_backend", "get_num_threads", "set_accuracy", "set_backend", "set_num_threads", "use_accuracy",
-    "use_backend", *_FRONT_END, *_catalog.records(),
+    "use_backend", *_LATER, *_catalog.records(),
 ]  # fmt: skip
 
 
 def __getattr__(name):
-    # Made when first asked for, then an ordinary attribute: an import pays for none of them.
     if name.startswith("_"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name in _FRONT_END:
-        if name == "rrelu_training":
-            from .training import rrelu_training as found
-        else:
-            from . import activation
+    import importlib
 
-            found = getattr(activation, name)
+    if name in _LATER:
+        found = getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
     else:
         try:
             record = _catalog.attribute(name)
         except LookupError as error:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}; {str(error).removeprefix('name: ')}") from None
-        from .activation import get
-
-        found = get(record.name)
+        found = importlib.import_module(f".{_LATER['get']}", __name__).get(record.name)
     globals()[name] = found
     return found
 

@@ -94,6 +94,53 @@ def warmup(
 ) -> int: ...
 """
 
+# The functions along an axis: what each takes after its inputs, and whether these may be several axes.
+_ROWS = "where: ArrayLike | None = None, out: {out} = None, dtype: DTypeLike | None = None"
+_RAGGED = f"{_ROWS}, lengths: ArrayLike | None = None"
+_AXIS = "axis: int | tuple[int, ...] | None = -1"
+_ALONG_AXIS = {
+    "softmax": (f"x: {{x}}, {_AXIS}, *, temperature: float = 1.0, {_RAGGED}", f"{_AXIS}, *, temperature: float = 1.0, {_RAGGED}"),
+    "softmin": (f"x: {{x}}, {_AXIS}, *, temperature: float = 1.0, {_RAGGED}", f"{_AXIS}, *, temperature: float = 1.0, {_RAGGED}"),
+    "log_softmax": (f"x: {{x}}, {_AXIS}, *, temperature: float = 1.0, {_RAGGED}", f"{_AXIS}, *, temperature: float = 1.0, {_RAGGED}"),
+    "logsumexp": (
+        f"x: {{x}}, {_AXIS}, *, keepdims: bool = False, {_RAGGED}",
+        f"{_AXIS}, *, output: _Real | None = None, keepdims: bool = False, {_RAGGED}",
+    ),
+    "hardmax": (f"x: {{x}}, {_AXIS}, *, {_ROWS}", None),
+    "sparsemax": (f"x: {{x}}, {_AXIS}, *, {_ROWS}", f"{_AXIS}, *, {_ROWS}"),
+    "gumbel_softmax": (
+        f"x: {{x}}, temperature: float = 1.0, hard: bool = False, {_AXIS}, *, rng: np.random.Generator | None = None, "
+        f"{_ROWS.partition(', ')[2]}",
+        f"{_AXIS}, *, temperature: float = 1.0, {_ROWS.partition(', ')[2]}",
+    ),
+    "maxout": (f"x: {{x}}, axis: int = -1, *, {_ROWS.partition(', ')[2]}", f"pieces: int, axis: int = -1, *, {_ROWS.partition(', ')[2]}"),
+}
+
+
+def _along_axis(name):
+    """The class and the function of one function along an axis, as text."""
+    call, backward = _ALONG_AXIS[name]
+    first = {"logsumexp": "x", "maxout": "which"}.get(name, "output")
+
+    def overloads(head, arguments):
+        text = ""
+        for x, out, result in (("NDArray[_F]", "None", "NDArray[_F]"), ("_Real", "_Out", "_Out"), ("_Real", "NDArray[Any] | None", "Any")):
+            if name in ("logsumexp",) and x == "NDArray[_F]" and head == "__call__":
+                continue  # a scalar where no axis is left
+            result = f"tuple[{result}, Any]" if name == "maxout" and head == "__call__" else result
+            filled = arguments.format(x=x, out=out)
+            filled = filled.replace("out: _Out = None", "out: _Out").replace(", dtype: DTypeLike | None = None", "") if x == "NDArray[_F]" else filled
+            text += f"    @overload\n    def __call__(self, {filled.replace('out: _Out = None', 'out: _Out')}) -> {result}: ...\n"
+        return text
+
+    title = "".join(word.title() for word in name.split("_"))
+    text = ""
+    if backward is not None:
+        text += f"class _{title}Backward:\n    __name__: str\n{overloads('backward', f'grad_output: {{x}}, {first}: _Real, {backward}')}\n"
+    text += f"class _{title}:\n    __name__: str\n" + (f"    backward: _{title}Backward\n" if backward is not None else "")
+    return text + overloads("__call__", call) + f"\n{name}: _{title}\n\n"
+
+
 # One overload a row: the type of the inputs and of `out`, whether options may change the dtype, and the type of one result.
 _TYPED = ("NDArray[_F]", None, "NDArray[_F]")
 _SCALAR = ("_F", None, "_F")
@@ -147,7 +194,7 @@ def _class(record, mode):
 def stub():
     """The text of ``__init__.pyi``."""
     functions = [line.removeprefix("def ").partition("(")[0] for line in _HEADER.splitlines() if line.startswith("def ")]
-    text = f"{_HEADER}\n__all__ = {[*functions, *catalog.records()]}\n\n"
+    text = f"{_HEADER}\n__all__ = {[*functions, *catalog.records(), *_ALONG_AXIS]}\n\n"
     for record in catalog.records().values():
         text += "".join(_class(record, mode) for mode in ("grad", "value_and_grad", "backward", "value"))
         text += f"{record.name}: {_class_name(record, 'value')}\n\n"
@@ -155,4 +202,4 @@ def stub():
         text += f"{alias}: {_class_name(catalog.records()[name], 'value')}\n"
     for record in catalog.records().values():
         text += "".join(f"{preset.name}: {_class_name(record, 'value')}\n" for preset in catalog.presets(record) if preset.name.isidentifier())
-    return text
+    return text + "".join(map(_along_axis, _ALONG_AXIS))

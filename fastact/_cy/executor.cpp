@@ -6,12 +6,7 @@
 #include <cstdio>
 #include <cstring>
 
-#if defined(__x86_64__) || defined(_M_X64)
-#include <emmintrin.h>
-#define FASTACT_SSE2 1
-#else
-#include <cfenv>
-#endif
+#include "flags.hpp"
 
 namespace fastact {
 
@@ -472,22 +467,6 @@ void run_strided(const Plan &plan, int ndim, const intptr_t *shape, char *const 
     if (double(n) * ns < hot_threshold_ns.load(std::memory_order_relaxed)) return loop(0, n);
     share(n, 0, LINE / loop.operand[out].itemsize, size, double(n) * ns, loop);
 }
-
-namespace {
-
-// The flags of the floating-point unit as they were, when the block ends: an exp that underflows is no news to the user.
-struct KeepFlags {
-#if FASTACT_SSE2
-    const unsigned before = _mm_getcsr();
-    ~KeepFlags() { _mm_setcsr(before); }   // to look first whether it changed costs more: 15 ns a loop against 10
-#else
-    std::fexcept_t before;
-    KeepFlags() { std::fegetexceptflag(&before, FE_ALL_EXCEPT); }
-    ~KeepFlags() { std::fesetexceptflag(&before, FE_ALL_EXCEPT); }
-#endif
-};
-
-}  // namespace
 
 void ufunc_loop(char **args, const intptr_t *dimensions, const intptr_t *steps, void *data) {
     const UfuncData &ufunc = *static_cast<const UfuncData *>(data);

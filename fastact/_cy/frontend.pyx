@@ -681,3 +681,6 @@ def set_thresholds_ns(double hot, double cold):
 
 def get_thresholds_ns():
     return get_hot_threshold_ns(), get_cold_threshold_ns()
+
+
+include "rows.pxi"

@@ -67,6 +67,16 @@ def _names(target):
     return target.elts if hasattr(target, "elts") else [target]
 
 
+def intrinsics(writer):
+    """The declarations of what primitives.h has."""
+    real = writer.real
+    counts = {
+        "abs": 1, "abs_at_most": 2, "minimum": 2, "maximum": 2, "fma": 3, "product_rest": 3, "copysign": 2, "sqrt": 1, "biased_power": 1, "exponent": 1, "mantissa": 1,
+    }  # fmt: skip
+    lines = [f"    {real} {writer.intrinsic(name)}({', '.join([real] * count)}) noexcept" for name, count in counts.items()]
+    return [*lines, f"    {real} {writer.intrinsic('select')}(bint, {real}, {real}) noexcept"]
+
+
 def kernel(record, mode, precision, varying, writer):
     """One loop over contiguous memory. A varying parameter has one number for each element, parameter after parameter."""
     real = SHORT[precision]
@@ -99,13 +109,10 @@ def _loop(mode, call, indent):
 
 def generate():
     """The text of the Cython module that holds every kernel."""
-    parts, rows, intrinsics = [], [], []
+    parts, rows, declared = [], [], []
     for precision in catalog.DTYPES:
         writer = CythonWriter(precision)
-        real = writer.real
-        for name, count in (("abs", 1), ("abs_at_most", 2), ("minimum", 2), ("maximum", 2), ("fma", 3), ("copysign", 2), ("sqrt", 1), ("biased_power", 1), ("exponent", 1), ("mantissa", 1), ("product_rest", 3)):
-            intrinsics.append(f"    {real} {writer.intrinsic(name)}({', '.join([real] * count)}) noexcept")
-        intrinsics.append(f"    {real} {writer.intrinsic('select')}(bint, {real}, {real}) noexcept")
+        declared += intrinsics(writer)
         functions = [f for r in catalog.records().values() for f in (r.formula, r.at_defaults("value"), r.from_output) if f is not None]
         parts.append(translate.translate(functions, writer))
         for record in catalog.records().values():
@@ -115,4 +122,4 @@ def generate():
                     parts.append(text)
                     rows.append(f"    table['{record.name}', '{mode}', '{precision}', {varying}] = <intptr_t><kernel_{precision}>{name}")
     table = ["def kernels():", '    """Addresses of all kernels, by (activation, mode, dtype, varying)."""', "    table = {}", *rows, "    return table"]
-    return HEADER.format(intrinsics="\n".join(intrinsics)) + "\n".join(parts) + "\n" + "\n".join(table) + "\n" + FOOTER
+    return HEADER.format(intrinsics="\n".join(declared)) + "\n".join(parts) + "\n" + "\n".join(table) + "\n" + FOOTER

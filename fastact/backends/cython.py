@@ -52,3 +52,14 @@ def level():
 def kernel(record, mode, precision, varying=False):
     """The address of a kernel, or 0 where there is none (a user's own activation)."""
     return _table()[1].get((record.kernel_name, mode, precision, varying), 0)
+
+
+@functools.cache
+def rows():
+    """The addresses of the row kernels and converters, as `_cy/generate_rows.py` has them; None where they are missing."""
+    if not available():
+        return None
+    try:
+        return importlib.import_module(f".._cy.rows_{level()}", __package__).kernels()
+    except ImportError:
+        return None

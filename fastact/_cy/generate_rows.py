@@ -1,0 +1,596 @@
+"""Write the Cython source of the row kernels: loops around the formulas of `rows.py`; setup.py calls this before it compiles.
+
+A sum has one order, whatever the layout, the number of threads or the instruction set: 32 lanes (element i belongs to lane i % 32); in a
+lane, pairs of pairs over a block of 8; over blocks, with what each addition loses summed apart; over the lanes, a tree; over segments of
+8,192, as over blocks. So its error does not grow with the row.
+
+Each operation has kernels for one row (`largest`, `sum`, `close`, `finish`, over pieces of it if need be) and `columns`, for 32 rows that lie
+side by side in memory: element i of row j at ``x[i * ldx + j]``.
+"""
+
+import re
+import textwrap
+
+from .. import catalog, rows, translate
+from .generate import SHORT, CythonWriter
+
+LANES, BLOCK, SEGMENT = 32, 256, 8192
+
+# The numbers of a row, in this order; `fastact/_cy/rows.hpp` knows how many and which are the first and the last.
+STATE = ("value", "value_low", "m", "c", "k", "floor", "high", "low", "count", "infinite", "sign", "inverse", "inverse_low", "temperature")
+
+# By operation: the first three passes' terms and results, as Cython text over the element v (or g, y) and the row's numbers.
+# `pad`: what stands for no element. `count`: whether the largest are counted rather than summed.
+PLAIN = {
+    "softmax": {"term": "term_@p(v, c, k, floor)", "store": True, "finish": "fma_@p(y, value, y * value_low)"},
+    "log_softmax": {"term": "select_@p(v == m, 0, term_@p(v, c, k, floor))", "count": True, "finish": "(v - m) - value"},
+    "logsumexp": {"term": "select_@p(v == m, 0, term_@p(v, c, k, floor))", "count": True},
+    "softmax_backward": {"term": "g * y", "finish": "(y * (g - value)) * inverse"},
+    "log_softmax_backward": {"term": "g", "finish": "fma_@p(-share_@p(y), value, g) * inverse"},
+}
+SCALED = {
+    name: {
+        key: text.replace("term_@p(v, c, k, floor)", "scaled_term_@p(v, c, k, floor, inverse, inverse_low)").replace("(v - m)", "(v - m) / temperature")
+        if isinstance(text, str) else text
+        for key, text in PLAIN[name].items()
+    }
+    for name in ("softmax", "log_softmax")
+}  # fmt: skip
+
+HEADER = '''# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+# cython: freethreading_compatible=True, always_allow_keywords=False, binding=False
+# Generated from rows.py by fastact/_cy/generate_rows.py.
+from libc.math cimport INFINITY
+from libc.stdint cimport intptr_t
+from libc.string cimport memcpy, memset
+
+cdef extern from "convert.h" nogil:
+    void fastact_widen_float16(const void *, void *, intptr_t) noexcept
+    void fastact_narrow_float16(const void *, void *, intptr_t) noexcept
+    void fastact_widen_bfloat16(const void *, void *, intptr_t) noexcept
+    void fastact_narrow_bfloat16(const void *, void *, intptr_t) noexcept
+
+cdef extern from "primitives.h" nogil:
+{intrinsics}
+
+cdef enum:
+    {state}
+
+'''
+
+COMMON = """
+cdef inline @r log1p_@p(@r z) noexcept nogil:
+    return log1p_parts_@p(z, exponent_@p(1 + z))
+
+
+cdef inline @r larger_@p(@r a, @r b) noexcept nogil:
+    return a if a > b else b
+
+
+cdef inline @r lost_@p(@r a, @r b, @r sum) noexcept nogil:
+    # What the rounding of sum = a + b lost, exactly.
+    cdef @r part = sum - a
+    return (a - (sum - part)) + (b - part)
+
+
+cdef inline void add_@p(@r *high, @r *low, @r x) noexcept nogil:
+    cdef @r sum = high[0] + x
+    low[0] = low[0] + lost_@p(high[0], x, sum)
+    high[0] = sum
+
+
+cdef inline void fold_@p(@r *high, @r *low, intptr_t half) noexcept nogil:
+    cdef @r a, b
+    cdef intptr_t j
+    for j in range(half):
+        a = high[j]
+        b = high[j + half]
+        high[j] = a + b
+        low[j] = (low[j] + low[j + half]) + lost_@p(a, b, high[j])
+
+
+cdef inline void tree_@p(@r *high, @r *low) noexcept nogil:
+    fold_@p(high, low, 16)
+    fold_@p(high, low, 8)
+    fold_@p(high, low, 4)
+    fold_@p(high, low, 2)
+    fold_@p(high, low, 1)
+
+
+cdef inline @r rest_@p(@r high, @r low, @r total) noexcept nogil:
+    return (high - total) + low
+
+
+cdef inline @r reciprocal_rest_@p(@r value, @r total, @r rest) noexcept nogil:
+    # What value = 1 / total lacks to be the reciprocal of total + rest.
+    return (fma_@p(-value, total, 1) - value * rest) * value
+
+
+cdef inline @r total_@p(@r high, @r low) noexcept nogil:
+    # What an infinity loses is not a number; and no -0, which padding would make a 0.
+    return (high + low if low == low else high) + 0
+
+
+cdef void join_@p(@r *s, const @r *other) noexcept nogil:
+    # Take in the next piece of the same row.
+    s[M] = larger_@p(other[M], s[M])
+    add_@p(&s[HIGH], &s[LOW], other[HIGH])
+    s[LOW] += other[LOW]
+    s[COUNT] += other[COUNT]
+    s[INFINITE] += other[INFINITE]
+
+
+cdef @r alike_@p(const @r *x, intptr_t step, intptr_t n, @r m) noexcept nogil:
+    # How many equal m; NaN if there is one.
+    cdef @r count = 0
+    cdef intptr_t i
+    for i in range(n):
+        count += 1 if x[i * step] == m else x[i * step] - x[i * step] if x[i * step] != x[i * step] else 0
+    return count
+
+
+cdef void repair_@p(@r *y, intptr_t step, intptr_t n, @r value, @r rest) noexcept nogil:
+    # Where the largest number is infinite, the difference with it is NaN at the infinite ones only.
+    cdef intptr_t i
+    for i in range(n):
+        y[i * step] = value if y[i * step] != y[i * step] else rest
+
+
+cdef void peaks_@p(const @r *x, intptr_t n, @r sign, @r *lane) noexcept nogil:
+    # The largest number of each lane. NaN may get lost or not: it shows in the sum.
+    cdef @r a, b
+    cdef intptr_t i = 0, j
+    for j in range(32):
+        lane[j] = -INFINITY
+    while i + 256 <= n:
+        for j in range(32):
+            a = larger_@p(x[i + j] * sign, larger_@p(x[i + j + 32] * sign, larger_@p(x[i + j + 64] * sign, x[i + j + 96] * sign)))
+            b = larger_@p(x[i + j + 160] * sign, larger_@p(x[i + j + 192] * sign, larger_@p(x[i + j + 224] * sign, lane[j])))
+            lane[j] = larger_@p(a, larger_@p(x[i + j + 128] * sign, b))
+        i += 256
+    while i + 32 <= n:
+        for j in range(32):
+            lane[j] = larger_@p(x[i + j] * sign, lane[j])
+        i += 32
+    if i < n:
+        for j in range(32):
+            lane[j] = larger_@p(x[i + j] * sign if j < n - i else lane[j], lane[j])
+
+
+cdef inline void peak_fold_@p(@r *lane, intptr_t half) noexcept nogil:
+    cdef intptr_t j
+    for j in range(half):
+        lane[j] = larger_@p(lane[j + half], lane[j])
+
+
+cdef void largest_@p(const @r *x, intptr_t n, @r *s) noexcept nogil:
+    cdef @r lane[32]
+    peaks_@p(x, n, s[SIGN], lane)
+    @peak_fold
+    s[M] = larger_@p(lane[0], s[M])
+
+
+cdef void fix_@p(@r *s) noexcept nogil:
+    # The largest number is known: what the other passes need of it.
+    s[M] = s[M] + 0  # no -0
+    s[C], s[K], s[FLOOR] = anchor_@p(s[M], s[INVERSE], s[TEMPERATURE])
+"""
+
+ROW = """
+cdef void segment_@s(const @r *x, const @r *g, @r *y, intptr_t n, const @r *s, @r *high, @r *low, @r *lanes) noexcept nogil:
+    # The sums of each lane over at most SEGMENT elements.
+    cdef @r t[256]
+    cdef @r tail[32]
+    cdef @r pads[32]
+    cdef @r padg[32]
+    cdef @r none[32]
+    cdef @r *q[8]
+    cdef @r v, u, w
+    cdef @r @names
+    cdef intptr_t start = 0, count, i, j
+    @load
+    for j in range(32):
+        high[j] = low[j] = lanes[j] = none[j] = 0
+    @whole
+    while start < n:
+        count = n - start if n - start < 256 else 256
+        for i in range(8):
+            q[i] = none
+        i = 0
+        while i + 32 <= count:
+            for j in range(32):
+                t[i + j] = @term(x[start + i + j], g[start + i + j])
+            @store
+            @count_row
+            q[i >> 5] = &t[i]
+            i += 32
+        if i < count:
+            # A blend and no conditional store, which a load after it would wait for.
+            for j in range(32):
+                pads[j] = x[start + i + j] if j < count - i else @pad
+            @pad_g
+            for j in range(32):
+                tail[j] = @term(pads[j], padg[j])
+            @store_tail
+            @count_pad
+            q[i >> 5] = tail
+        for j in range(32):
+            w = ((q[0][j] + q[1][j]) + (q[2][j] + q[3][j])) + ((q[4][j] + q[5][j]) + (q[6][j] + q[7][j]))
+            u = high[j] + w
+            low[j] = low[j] + lost_@p(high[j], w, u)
+            high[j] = u
+        start += 256
+
+
+cdef void result_@s(const @r *x, const @r *g, @r *y, intptr_t n, const @r *s) noexcept nogil:
+    @result_row
+
+
+cdef void sum_@s(const @r *x, const @r *g, @r *y, intptr_t n, @r *s) noexcept nogil:
+    cdef @r high[32]
+    cdef @r low[32]
+    cdef @r lanes[32]
+    cdef intptr_t start, j
+    @inspect
+    for start in range(0, n, 8192):
+        segment_@s(x + start, g + start, y + start, n - start if n - start < 8192 else 8192, s, high, low, lanes)
+        @fold
+        add_@p(&s[HIGH], &s[LOW], high[0])
+        s[LOW] = s[LOW] + low[0]
+        @count_tree
+
+
+cdef void close_@s(@r *s) noexcept nogil:
+    s[VALUE] = @close_row
+    s[VALUE_LOW] = @low_row
+
+
+cdef void finish_@s(const @r *x, const @r *g, @r *y, intptr_t n, @r *s) noexcept nogil:
+    @finish_row
+
+
+cdef void rows_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *s) noexcept nogil:
+    # At most 32 rows of at most SEGMENT elements: what is done once a row is done for all of them at a time.
+    cdef @r high[32 * 32]
+    cdef @r low[32 * 32]
+    cdef @r counts[32 * 32]
+    @numbers
+    cdef intptr_t i, j, r
+    @clear
+    @largest_rows
+    for r in range(rows):
+        @state_of_row
+        segment_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, s, high + 32 * r, low + 32 * r, counts + 32 * r)
+    @folds
+    for r in range(rows):
+        sums[r], rests[r] = high[32 * r], low[32 * r]
+        @count_rows
+    for j in range(32):
+        value[j] = @close_columns
+        value_low[j] = @low_columns
+    for r in range(rows):
+        @finish_rows
+"""
+
+NUMBERS = """
+    cdef @r m[32]
+    cdef @r c[32]
+    cdef @r k[32]
+    cdef @r floor[32]
+    cdef @r value[32]
+    cdef @r value_low[32]
+    cdef @r lanes[32]
+    cdef @r alike[32]
+    cdef @r sums[32]
+    cdef @r rests[32]
+    cdef @r sign = s[SIGN]
+    cdef @r inverse = s[INVERSE]
+    cdef @r inverse_low = s[INVERSE_LOW]
+    cdef @r temperature = s[TEMPERATURE]
+"""
+
+CLEAR = """
+    for j in range(32):
+        lanes[j] = alike[j] = sums[j] = rests[j] = c[j] = k[j] = floor[j] = 0
+        m[j] = -INFINITY
+"""
+
+LARGEST_ROWS = """
+    for r in range(rows):
+        peaks_@p(x + r * ldx, n, sign, high + 32 * r)
+    @peak_folds
+    for r in range(rows):
+        m[r] = high[32 * r]
+    for j in range(32):
+        m[j] = m[j] + 0
+        c[j], k[j], floor[j] = anchor_@p(m[j], inverse, temperature)
+    for r in range(rows):
+        if m[r] - m[r] != 0:
+            alike[r] = alike_@p(x + r * ldx, 1, n, m[r] * sign)
+"""
+
+WHOLE = """
+    while start + 256 <= n:
+        for j in range(32):
+            w = ((@term_0 + @term_1) + (@term_2 + @term_3)) + ((@term_4 + @term_5) + (@term_6 + @term_7))
+            @count_whole
+            u = high[j] + w
+            low[j] = low[j] + lost_@p(high[j], w, u)
+            high[j] = u
+        start += 256
+"""
+
+RESULT_ROW = """
+    cdef @r t[32]
+    cdef @r tail[32]
+    cdef @r pads[32]
+    cdef @r padg[32]
+    cdef @r v
+    cdef @r @names
+    cdef intptr_t i = 0, j
+    @load
+    while i + 32 <= n:
+        for j in range(32):
+            t[j] = @finish
+        for j in range(32):
+            y[i + j] = t[j]
+        i += 32
+    if i < n:
+        for j in range(32):
+            pads[j] = @source[i + j] if j < n - i else 0
+        @pad_g_result
+        for j in range(32):
+            tail[j] = @finish_pad
+        for j in range(32):
+            if j < n - i:
+                y[i + j] = tail[j]
+"""
+
+COLUMNS = """
+cdef void columns_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t n, @r *s) noexcept nogil:
+    cdef @r scratch[@scratch]
+    cdef @r high[32 * 32]
+    cdef @r low[32 * 32]
+    cdef @r t[32]
+    cdef @r none[32]
+    @numbers
+    cdef const @r *q[8]
+    cdef @r *e
+    cdef @r v, w, h, u
+    cdef intptr_t lde, segment, start, stop, rows, count = 0, i, j, l, p
+    @clear
+    for j in range(32):
+        none[j] = 0
+    @largest
+    for segment in range(0, n, 8192):
+        stop = segment + 8192 if segment + 8192 < n else n
+        for start in range(segment, stop, 256):
+            rows = stop - start if stop - start < 256 else 256
+            @place
+            for i in range(rows):
+                for j in range(32):
+                    t[j] = @term(x[(start + i) * ldx + j], g[(start + i) * ldg + j])
+                for j in range(32):
+                    e[i * lde + j] = t[j]
+                @count_columns
+            count = 32 if stop - segment > 32 else rows  # lanes in use
+            if count < 32:
+                for l in range(count):
+                    memcpy(high + l * 32, e + l * lde, 32 * sizeof(@r))
+                memset(low, 0, count * 32 * sizeof(@r))
+                continue
+            for l in range(32):
+                for p in range(8):
+                    q[p] = e + (32 * p + l) * lde if 32 * p + l < rows else none
+                if start == segment:
+                    for j in range(32):
+                        high[l * 32 + j] = ((q[0][j] + q[1][j]) + (q[2][j] + q[3][j])) + ((q[4][j] + q[5][j]) + (q[6][j] + q[7][j]))
+                        low[l * 32 + j] = 0
+                else:
+                    for j in range(32):
+                        w = ((q[0][j] + q[1][j]) + (q[2][j] + q[3][j])) + ((q[4][j] + q[5][j]) + (q[6][j] + q[7][j]))
+                        u = high[l * 32 + j] + w
+                        low[l * 32 + j] = low[l * 32 + j] + lost_@p(high[l * 32 + j], w, u)
+                        high[l * 32 + j] = u
+        i = 16
+        while i:
+            for l in range(count - i if count < 2 * i else i):
+                for j in range(32):
+                    h = high[l * 32 + j]
+                    w = high[(l + i) * 32 + j]
+                    high[l * 32 + j] = h + w
+                    low[l * 32 + j] = (low[l * 32 + j] + low[(l + i) * 32 + j]) + lost_@p(h, w, high[l * 32 + j])
+            count = i if i < count else count
+            i >>= 1
+        for j in range(32):
+            u = sums[j] + high[j]
+            rests[j] = (rests[j] + lost_@p(sums[j], high[j], u)) + low[j]
+            sums[j] = u
+    for j in range(32):
+        value[j] = @close_columns
+        value_low[j] = @low_columns
+    @finish_columns
+"""
+
+LARGEST_COLUMNS = """
+    i = 0
+    while i + 4 <= n:
+        for j in range(32):
+            w = larger_@p(x[i * ldx + j] * sign, larger_@p(x[(i + 1) * ldx + j] * sign, m[j]))
+            m[j] = larger_@p(x[(i + 2) * ldx + j] * sign, larger_@p(x[(i + 3) * ldx + j] * sign, w))
+        i += 4
+    while i < n:
+        for j in range(32):
+            m[j] = larger_@p(x[i * ldx + j] * sign, m[j])
+        i += 1
+    for j in range(32):
+        m[j] = m[j] + 0
+        c[j], k[j], floor[j] = anchor_@p(m[j], inverse, temperature)
+    for j in range(32):
+        if m[j] - m[j] != 0:
+            alike[j] = alike_@p(x + j, ldx, n, m[j] * sign)
+"""
+
+# The number that a row's sums come to. `own`: the largest number's term.
+_LOG = "log1p_@p(select_@p(m == INFINITY, infinite - 1, total_@p(high, low) / @own + (count - 1)))"
+CLOSE = {
+    "softmax": "select_@p(m == INFINITY, 1, 1 / total_@p(high, low))",
+    "log_softmax": _LOG,
+    "logsumexp": f"select_@p(m - m != 0, m + 0 * infinite, m + {_LOG})",
+    "softmax_backward": "total_@p(high, low)",
+    "log_softmax_backward": "total_@p(high, low)",
+}
+LOW_CLOSE = {
+    "softmax": "select_@p(m == INFINITY, 0, reciprocal_rest_@p(value, total_@p(high, low), rest_@p(high, low, total_@p(high, low))))"
+}
+# Where the largest number is infinite: the results at the infinite ones, of which there are @a, and at the others.
+REPAIR = {"softmax": ("1 / @a", "@a * 0"), "log_softmax": ("-log1p_@p(@a - 1)", "-INFINITY + @a * 0")}
+
+
+def _fill(text, **parts):
+    """Replace each ``@name``; a part of several lines, alone in its line, takes over the indentation."""
+    pattern = re.compile(r"(?m)^( *)@(\w+)$|@(\w+)")
+
+    def put(found):
+        if found[2] is None:
+            return parts.get(found[3], found[0])
+        if found[2] not in parts:
+            return found[0]
+        return textwrap.indent(textwrap.dedent(parts[found[2]]).strip("\n"), found[1])
+
+    while True:  # parts have parts
+        text, before = pattern.sub(put, text), text
+        if text == before:
+            return text
+
+
+def _renamed(text, rename):
+    """A text with the names of a row's numbers replaced."""
+    return re.sub(r"(?<![\w@])[a-z_]+(?![\w@(])", lambda found: rename(found[0]) if found[0] in STATE else found[0], text)
+
+
+HALVES = (16, 8, 4, 2, 1)  # in the text, so that the C compiler knows them
+FOLDS = {
+    "fold": "\n".join(f"fold_@p(high, low, {half})" for half in HALVES),
+    "folds": "\n".join(f"for r in range(rows):\n    fold_@p(high + 32 * r, low + 32 * r, {half})" for half in HALVES),
+    "peak_fold": "\n".join(f"peak_fold_@p(lane, {half})" for half in HALVES),
+    "peak_folds": "\n".join(f"for r in range(rows):\n    peak_fold_@p(high + 32 * r, {half})" for half in HALVES),
+}
+
+
+def operation(name, precision, scaled):
+    """The kernels of one operation."""
+    how = (SCALED if scaled else PLAIN)[name]
+    real, suffix = SHORT[precision], f"{name}_{precision}" + ("_scaled" if scaled else "")
+    forward = not name.endswith("backward")
+    sign = " * sign" if scaled else ""
+    names = ["m", "c", "k", "floor", "value", "value_low", "sign", "inverse", "inverse_low", "temperature"]
+    load = "\n".join(f"{n} = s[{n.upper()}]" for n in names)
+    count = how.get("count", False)
+
+    def element(text, v, g, y, lane=""):
+        """The text of a term with its operands put in; `lane`: the row's numbers are arrays."""
+        put = {"v": f"({v}{sign})", "g": g, "y": y}
+        if lane:
+            put |= {n: f"{n}[{lane}]" for n in ("m", "c", "k", "floor", "value", "value_low")}
+        return re.sub(r"(?<![\w@])(v|g|y|m|c|k|floor|value|value_low)(?!\w)", lambda found: put.get(found[0], found[0]), text)
+
+    def call(v, other, lane=""):
+        return element(how["term"], v, other, v, lane)
+
+    # The operand y of a backward pass is its x.
+    text = ROW.replace("@term(x[start + i + j], g[start + i + j])", call("x[start + i + j]", "g[start + i + j]"))
+    text = text.replace("@term(pads[j], padg[j])", call("pads[j]", "padg[j]"))
+    finish, store = how.get("finish"), how.get("store", False)
+    result_row, finish_row, finish_rows, finish_columns = "pass", "y[0] = s[VALUE]", "y[r * ldy] = value[r]", "for j in range(32):\n    y[j] = value[j]"
+    if finish:
+        source = "y" if store else "x"
+        result_row = RESULT_ROW.replace("@finish_pad", element(finish, "pads[j]", "padg[j]", "pads[j]"))
+        result_row = result_row.replace("@finish", element(finish, f"{source}[i + j]", "g[i + j]", f"{source}[i + j]")).replace("@source", source)
+        finish_row = "result_@s(x, g, y, n, s)"
+        finish_rows = "@state_of_row\nresult_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, s)"
+        v = f"{source}[i * ld{source} + j]"
+        body = element(finish, v, "g[i * ldg + j]", v, "j")
+        finish_columns = f"for i in range(n):\n    for j in range(32):\n        t[j] = {body}\n    for j in range(32):\n        y[i * ldy + j] = t[j]"
+        if name in REPAIR:
+            value, rest = (part.replace("@a", "s[INFINITE]") for part in REPAIR[name])
+            finish_row += f"\nif s[M] == INFINITY:\n    repair_@p(y, 1, n, {value}, {rest})"
+            finish_rows += f"\nif m[r] == INFINITY:\n    s[INFINITE] = alike[r]\n    repair_@p(y + r * ldy, 1, n, {value}, {rest})"
+            value, rest = (part.replace("@a", "alike[j]") for part in REPAIR[name])
+            finish_columns += f"\nfor j in range(32):\n    if m[j] == INFINITY:\n        repair_@p(y + j, ldy, n, {value}, {rest})"
+    close = CLOSE[name]
+    if name.startswith("log"):
+        own = how["term"].removeprefix("select_@p(v == m, 0, ").removesuffix(")").replace("(v,", "(m,")
+        close = close.replace("@own", own)
+    low_close = LOW_CLOSE.get(name, "0")
+    arrays = {"high": "sums", "low": "rests", "count": "lanes", "infinite": "alike"}
+    close_row, low_row = (_renamed(part, lambda n: f"s[{n.upper()}]") for part in (close, low_close))
+    close_columns, low_columns = (
+        _renamed(part, lambda n: n if n.startswith("inverse") else f"{arrays.get(n, n)}[j]") for part in (close, low_close)
+    )
+    whole = "" if store else WHOLE
+    for p in range(8):
+        at = f"[start + j + {32 * p}]"
+        whole = whole.replace(f"@term_{p}", call(f"x{at}", f"g{at}"))
+    counted = " + ".join(f"select_@p(x[start + j + {32 * p}]{sign} == m, <@r>1, <@r>0)" for p in range(8))
+    text += COLUMNS.replace("@term(x[(start + i) * ldx + j], g[(start + i) * ldg + j])", call("x[(start + i) * ldx + j]", "g[(start + i) * ldg + j]", "j"))
+    text = _fill(
+        text,
+        **FOLDS,
+        whole=whole or "pass",
+        numbers=NUMBERS,
+        clear=CLEAR,
+        largest_rows=LARGEST_ROWS if forward else "pass",
+        largest=LARGEST_COLUMNS if forward else "pass",
+        result_row=result_row,
+        finish_rows=finish_rows,
+        finish_row=finish_row,
+        finish_columns=finish_columns,
+        close_row=close_row,
+        low_row=low_row,
+        close_columns=close_columns,
+        low_columns=low_columns,
+        state_of_row="s[M], s[C], s[K], s[FLOOR], s[VALUE], s[VALUE_LOW] = m[r], c[r], k[r], floor[r], value[r], value_low[r]",
+        count_row=f"for j in range(32):\n    lanes[j] += 1 if x[start + i + j]{sign} == m else 0" if count else "pass",
+        count_pad=f"for j in range(32):\n    lanes[j] += 1 if pads[j]{sign} == m else 0" if count else "pass",
+        count_whole=f"lanes[j] += {counted}" if count else "pass",
+        count_tree="for j in range(32):\n    s[COUNT] += lanes[j]" if count else "pass",
+        count_rows="for j in range(32):\n    lanes[r] += counts[32 * r + j]" if count else "pass",
+        count_columns=f"for j in range(32):\n    lanes[j] += 1 if x[(start + i) * ldx + j]{sign} == m[j] else 0" if count else "pass",
+        store="for j in range(32):\n    y[start + i + j] = t[i + j]" if store else "pass",
+        store_tail="for j in range(32):\n    if j < count - i:\n        y[start + i + j] = tail[j]" if store else "pass",
+        pad=("-INFINITY" + sign) if forward else "0",
+        pad_g="pass" if forward else "for j in range(32):\n    padg[j] = g[start + i + j] if j < count - i else 0",
+        pad_g_result="pass" if forward else "for j in range(32):\n    padg[j] = g[i + j] if j < n - i else 0",
+        inspect="if s[M] - s[M] != 0:\n    s[INFINITE] += alike_@p(x, 1, n, s[M] * s[SIGN])" if forward else "pass",
+        names=", ".join(names),
+        load=load,
+        scratch="32" if store else "256 * 32",
+        place="e = y + start * ldy\nlde = ldy" if store else "e = scratch\nlde = 32",
+    )
+    return _fill(text, s=suffix, p=precision, r=real), suffix
+
+
+def generate():
+    """The text of the Cython module that holds the row kernels."""
+    from .generate import intrinsics
+
+    parts, table = [], []
+    for precision in catalog.DTYPES:
+        writer = CythonWriter(precision)
+        parts.append(translate.translate(rows.FUNCTIONS, writer))
+        parts.append(_fill(COMMON, **FOLDS, p=precision, r=writer.real))
+        for name in PLAIN:
+            for scaled in (False, True) if name in SCALED else (False,):
+                text, suffix = operation(name, precision, scaled)
+                parts.append(text)
+                forward = not name.endswith("backward")
+                pointers = [f"largest_{precision}", f"fix_{precision}"] if forward else ["NULL", "NULL"]
+                pointers += [f"{kernel}_{suffix}" for kernel in ("sum", "close", "finish", "columns", "rows")] + [f"join_{precision}"]
+                table.append(f"    table['{name}', '{precision}', {scaled}] = ({', '.join(f'<intptr_t><void *>{p}' for p in pointers)})")
+    lines = [line for precision in catalog.DTYPES for line in intrinsics(CythonWriter(precision))]
+    converters = [f"fastact_{way}_{half}" for half in ("float16", "bfloat16") for way in ("widen", "narrow")]
+    end = ["def kernels():", '    """Addresses of the row kernels by (operation, dtype, scaled), and of the converters by name."""', "    table = {}", *table]
+    end += [f"    table['{name.removeprefix('fastact_')}'] = <intptr_t><void *>{name}" for name in converters] + ["    return table"]
+    head = HEADER.format(intrinsics="\n".join(lines), state=", ".join(name.upper() for name in STATE))
+    return head + "\n".join(parts) + "\n\n" + "\n".join(end) + "\n"

@@ -1,0 +1,532 @@
+"""The functions along an axis, against their definitions in more precision, in all layouts, and what they say of wrong arguments."""
+
+import copy
+import inspect
+import pickle
+
+import hypothesis
+import hypothesis.extra.numpy as arrays_of
+import hypothesis.strategies as st
+import mpmath
+import numpy as np
+import pytest
+import support
+
+import fastact
+from fastact.backends import cython
+
+BOUND = 4  # ULP; of softmax and log_softmax as their docstrings promise
+NAMES = ["gumbel_softmax", "hardmax", "log_softmax", "logsumexp", "maxout", "softmax", "softmin", "sparsemax"]
+FORWARD = [fastact.softmax, fastact.softmin, fastact.log_softmax, fastact.logsumexp]
+LENGTHS = [1, 2, 7, 16, 31, 32, 33, 63, 64, 65, 100, 255, 256, 257, 300, 1000]
+by_function = pytest.mark.parametrize("function", FORWARD, ids=lambda f: f.__name__)
+by_dtype = pytest.mark.parametrize("dtype", support.DTYPES)
+
+
+@pytest.fixture(autouse=True, params=["compiled", "numpy"])
+def route(request):
+    """The compiled kernels, and NumPy."""
+    if request.param == "numpy":
+        fastact.set_backend("numpy")
+    elif cython.rows() is None:
+        pytest.skip("no extension")
+    return request.param
+
+
+def exact(function, row, temperature=1.0):
+    """One row's result, as mpf numbers."""
+    with mpmath.workprec(300):
+        numbers = [mpmath.mpf(float(v)) / mpmath.mpf(temperature) * (-1 if function is fastact.softmin else 1) for v in row]
+        top = max(numbers)
+        terms = [mpmath.exp(v - top) for v in numbers]
+        total = mpmath.fsum(terms)
+        if function is fastact.logsumexp:
+            return [top + mpmath.log(total)]
+        if function is fastact.log_softmax:
+            first = numbers.index(top)
+            rest = mpmath.log1p(mpmath.fsum(t for i, t in enumerate(terms) if i != first))
+            return [v - top - rest for v in numbers]
+        return [t / total for t in terms]
+
+
+def check(function, x, y, bound=BOUND, temperature=1.0):
+    """Compare rows, the last axis, with the exact results."""
+    limits = np.finfo(x.dtype)
+    worst = 0.0
+    for row, got in zip(x.reshape(-1, x.shape[-1]), y.reshape(-1, y.shape[-1] if y.ndim == x.ndim else 1), strict=True):
+        size = float(np.abs(row).max()) if function is fastact.logsumexp else 0.0
+        for right, value in zip(exact(function, row, temperature), got, strict=True):
+            unit = float(np.spacing(np.maximum(np.abs(np.array(float(right), x.dtype)), np.array(size, x.dtype))))
+            error = abs(float((mpmath.mpf(float(value)) - right) / mpmath.mpf(max(unit, float(limits.smallest_subnormal)))))
+            worst = max(worst, error)
+    assert worst <= bound, f"{worst} ULP"
+
+
+@by_function
+@by_dtype
+@pytest.mark.parametrize("scale", [0.1, 3.0, 30.0, 300.0, 1e5])
+def test_accuracy(function, dtype, scale):
+    """Within the promised bound, for numbers of any size."""
+    rng = np.random.default_rng(int(scale))
+    for n in (1, 2, 5, 17, 40, 70, 300):
+        x = (rng.normal(size=(3, n)) * scale).astype(dtype)
+        check(function, x, function(x))
+
+
+@pytest.mark.parametrize("function", [fastact.softmax, fastact.log_softmax], ids=lambda f: f.__name__)
+@by_dtype
+@pytest.mark.parametrize("temperature", [0.1, 0.7, 3.0, 1e3])
+def test_temperature(function, dtype, temperature):
+    """As accurate with a temperature; without fma a product's rounding is not known."""
+    x = (np.random.default_rng(5).normal(size=(2, 50)) * 30 * temperature).astype(dtype)
+    bound = BOUND if support.LEVELS[:1] != ["v2"] else 200
+    check(function, x, function(x, temperature=temperature), bound, temperature)
+
+
+@by_dtype
+def test_long_rows(dtype):
+    """The error does not grow with the row, nor with numbers that are all alike."""
+    for x in (np.random.default_rng(1).normal(size=1_000_000), np.full(1_000_000, 0.3)):
+        x = x.astype(dtype)
+        wide = x.astype(np.longdouble)
+        total = np.exp(wide - wide.max()).sum()
+        right = np.exp(wide - wide.max()) / total
+        assert np.max(np.abs(fastact.softmax(x) - right) / np.spacing(right.astype(dtype))) <= BOUND
+        right = wide - wide.max() - np.log(total)
+        assert np.max(np.abs(fastact.log_softmax(x) - right) / np.spacing(np.abs(right).astype(dtype))) <= BOUND
+
+
+def test_log_softmax_near_zero():
+    """Where one number dominates, its logarithm keeps its digits."""
+    x = np.array([0.0, -20.0, -25.0])
+    assert fastact.log_softmax(x)[0] == pytest.approx(-(np.exp(-20) + np.exp(-25)), rel=1e-8)
+    assert fastact.log_softmax(np.array([0, -80], np.float32))[0] == pytest.approx(-np.exp(-80.0), rel=1e-6)
+
+
+def naive(x, axis):
+    """The softmax as written down, in float64."""
+    with np.errstate(all="ignore"):
+        e = np.exp(x.astype(np.float64) - np.max(x, axis=axis, keepdims=True, initial=-np.inf))
+        return e / e.sum(axis=axis, keepdims=True)
+
+
+@hypothesis.settings(max_examples=60, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+@hypothesis.given(st.data())
+def test_against_naive(data):
+    """Any shape, any axes, any numbers."""
+    numbers = st.floats(-60, 60, width=32)
+    x = data.draw(arrays_of.arrays(np.float32, arrays_of.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=9), elements=numbers))
+    axis = data.draw(st.one_of(st.none(), st.integers(-x.ndim, x.ndim - 1), st.sets(st.integers(0, x.ndim - 1), min_size=1).map(tuple)))
+    y = fastact.softmax(x, axis)
+    np.testing.assert_allclose(y, naive(x, axis), rtol=1e-5, atol=1e-40)
+    np.testing.assert_allclose(np.exp(fastact.log_softmax(x, axis).astype(float)), y, rtol=1e-4, atol=1e-40)
+    if x.size:
+        lse = fastact.logsumexp(x, axis, keepdims=True)
+        top = x.max(axis=axis, keepdims=True)
+        np.testing.assert_allclose(lse, np.log(np.exp(x.astype(float) - top).sum(axis=axis, keepdims=True)) + top, rtol=1e-5, atol=1e-5)
+
+
+@by_function
+@by_dtype
+def test_same_bits_everywhere(function, dtype, route):
+    """A row's result does not depend on how it lies in memory, or on its neighbours."""
+    rng = np.random.default_rng(2)
+    for n in LENGTHS:
+        x = (rng.normal(size=(5, 9, n)) * 5).astype(dtype)
+        y = function(x)
+        one = np.stack([[function(row) for row in plane] for plane in x])
+        support.same_bits(one, y, f"{n}, one by one")
+        for name, lay in support.LAYOUTS.items():
+            support.same_bits(support.plain(function(lay(x))), y, f"{n}, {name}")
+        for axis in (0, 1):
+            moved = np.moveaxis(x, 2, axis)
+            other = function(np.ascontiguousarray(moved), axis)
+            support.same_bits(support.plain(other if function is fastact.logsumexp else np.moveaxis(other, axis, 2)), y, f"{n}, axis {axis}")
+
+
+@by_function
+def test_same_bits_with_threads(function):
+    """Nor on the number of threads: few long rows are shared out too."""
+    x = np.random.default_rng(3).normal(size=(3, 70_000)).astype(np.float32)
+    fastact.set_num_threads(1)
+    alone = function(x)
+    fastact.set_num_threads(4)
+    if cython.frontend is not None:
+        cython.frontend.set_thresholds_ns(1.0, 1.0)
+    for _ in range(3):
+        support.same_bits(function(x), alone)
+    support.same_bits(function(x[:, :400]), np.stack([function(row) for row in x[:, :400]]))
+
+
+@pytest.mark.parametrize("level", support.LEVELS)
+def test_same_bits_by_level(level):
+    """Every level with FMA gives the same bits."""
+    if level == "v2" or len(support.LEVELS) < 2:
+        return
+    code = (
+        "import numpy as np, fastact, hashlib\n"
+        "x = np.random.default_rng(4).normal(size=(40, 333)) * 9\n"
+        "for d in 'fd':\n"
+        "    z = x.astype(d)\n"
+        "    for y in (fastact.softmax(z), fastact.log_softmax(z, temperature=0.3), fastact.logsumexp(z, 0), fastact.softmax(z[:, :20]),\n"
+        "              fastact.log_softmax.backward(z, -abs(z)), fastact.softmax.backward(z, z)):\n"
+        "        print(hashlib.sha256(y.tobytes()).hexdigest())\n"
+    )
+    assert support.isolated(code, FASTACT_LEVEL=level).stdout == support.isolated(code).stdout
+
+
+# --- What is special -----------------------------------------------------------------------------------------------------
+
+
+@by_dtype
+@pytest.mark.parametrize("n", [4, 40, 100, 10_000])
+def test_infinities_and_nan(dtype, n):
+    """+inf takes all, several share it; -inf gets nothing; NaN spoils its row and no other."""
+    x = np.zeros((9, n), dtype)
+    x[1, 2] = np.inf
+    x[2, 1:3] = np.inf
+    x[3, 1] = -np.inf
+    x[4] = -np.inf
+    x[5, n - 1] = np.nan
+    x[6, 0], x[6, 1] = np.nan, np.inf
+    x[7] = np.nan
+    with np.errstate(all="raise"):
+        y, log, lse = fastact.softmax(x), fastact.log_softmax(x), fastact.logsumexp(x)
+        turned, down = fastact.softmax(np.ascontiguousarray(x.T), 0).T, fastact.softmin(-x)
+    np.testing.assert_array_equal(turned, y)
+    np.testing.assert_array_equal(down, y)
+    assert y[1, 2] == 1 and y[1].sum() == 1 and (log[1] == np.where(np.arange(n) == 2, 0, -np.inf)).all()
+    assert (y[2, 1:3] == 0.5).all() and y[2].sum() == 1 and log[2, 1] == pytest.approx(-np.log(2), rel=1e-6) and log[2, 0] == -np.inf
+    assert y[3, 1] == 0 and log[3, 1] == -np.inf and y[3, 0] == pytest.approx(1 / (n - 1), rel=1e-6)
+    assert np.isnan(y[4]).all() and np.isnan(log[4]).all()
+    for row in (5, 6, 7):
+        assert np.isnan(y[row]).all() and np.isnan(log[row]).all() and np.isnan(lse[row])
+    assert lse[1] == np.inf and lse[2] == np.inf and lse[4] == -np.inf
+    assert y[8, 0] == pytest.approx(1 / n, rel=1e-6)
+
+
+@by_function
+@by_dtype
+def test_no_flags(function, dtype):
+    """Nothing finite overflows, and nothing raises, though exp underflows."""
+    big = np.finfo(dtype).max
+    for row in ([big, -big, 0], [big, big], [-big, -big], [1e4, 1e4 - 50, -1e4], [np.finfo(dtype).tiny, 0]):
+        x = np.array([row * 40], dtype)
+        with np.errstate(all="raise"):
+            y = function(x)
+        assert not np.isnan(y).any()
+        if function in (fastact.softmax, fastact.softmin):
+            assert y.sum(dtype=np.float64) == pytest.approx(1, rel=1e-5)
+
+
+def test_subnormal_results():
+    """The tail is kept down to the smallest subnormal, and then is 0."""
+    x = np.array([0, -87, -95, -103, -104, -200], np.float32)
+    np.testing.assert_allclose(fastact.softmax(x), np.exp(x.astype(float)), rtol=1e-6, atol=0.6 * 2.0**-149)
+
+
+def test_empty():
+    """No rows and empty rows."""
+    assert fastact.softmax(np.empty((3, 0), np.float32)).shape == (3, 0)
+    assert fastact.log_softmax(np.empty((0, 5)), 0).shape == (0, 5)
+    assert fastact.softmax(np.empty((0, 5))).shape == (0, 5)
+    assert (fastact.logsumexp(np.empty((3, 0))) == -np.inf).all()
+    assert fastact.logsumexp(np.empty((0, 3)), 1).shape == (0,)
+    assert fastact.sparsemax(np.empty((0, 3))).shape == (0, 3)
+
+
+def test_scalars():
+    """A number is a row of one."""
+    assert fastact.softmax(3.0) == 1 and isinstance(fastact.softmax(3.0), np.float64)
+    assert fastact.log_softmax(np.float32(3)) == 0 and fastact.log_softmax(np.float32(3)).dtype == np.float32
+    assert fastact.logsumexp([1.0, 2.0], None) == pytest.approx(np.logaddexp(1, 2))
+    assert fastact.hardmax(2.0) == 1 and fastact.sparsemax(-2.0, None) == 1
+
+
+# --- Masks, ragged rows, memory, dtypes ----------------------------------------------------------------------------------
+
+
+@by_dtype
+@pytest.mark.parametrize("n", [5, 50, 300])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_where(dtype, n, axis):
+    """A masked row is the row of what is left; nothing left is nothing, not NaN."""
+    rng = np.random.default_rng(n)
+    x = (rng.normal(size=(4, 10, n)) * 4).astype(dtype)
+    mask = rng.random((4, 10, n)) < 0.6
+    x = np.moveaxis(x, 2, axis).copy()
+    mask = np.moveaxis(mask, 2, axis).copy()
+    np.moveaxis(mask, axis, 0)[:, 0, 0] = False
+    x[~mask] = np.nan
+    y, log, lse = (f(x, axis, where=mask) for f in (fastact.softmax, fastact.log_softmax, fastact.logsumexp))
+    hidden = np.where(mask, x, -np.inf)
+    with np.errstate(all="ignore"):
+        right = np.where(mask, naive(hidden, axis), 0)
+    np.testing.assert_allclose(y, right, rtol=2e-5, atol=1e-45)
+    assert (y[~mask] == 0).all() and (log[~mask] == -np.inf).all()
+    np.testing.assert_allclose(np.exp(log[mask].astype(float)), y[mask], rtol=1e-4)
+    assert np.moveaxis(np.expand_dims(lse, axis), axis, 0)[0, 0, 0] == -np.inf
+    g = np.where(mask, rng.normal(size=x.shape), np.nan).astype(dtype)
+    dx = fastact.softmax.backward(g, y, axis, where=mask)
+    clean = np.where(mask, g, 0).astype(float)
+    np.testing.assert_allclose(dx, y * (clean - (clean * y).sum(axis=axis, keepdims=True)), rtol=1e-3, atol=1e-5)
+    assert (fastact.log_softmax.backward(g, log, axis, where=mask)[~mask] == 0).all()
+
+
+def test_where_broadcasts():
+    """As in NumPy."""
+    y = fastact.softmax(np.zeros((3, 4), np.float32), where=[True, False, True, True])
+    assert (y == np.array([1, 0, 1, 1], np.float32) / np.float32(3)).all()
+    y = fastact.softmin(np.arange(12.0).reshape(3, 4), where=np.array([[True], [False], [True]]))
+    assert (y[1] == 0).all() and y[0].sum() == pytest.approx(1)
+    assert (fastact.softmax(np.ones(3), where=True) == fastact.softmax(np.ones(3))).all()
+
+
+@by_function
+@pytest.mark.parametrize("shape", [(60,), (60, 3), (60, 40)])
+def test_lengths(function, shape):
+    """Ragged rows are as good as rows by themselves."""
+    x = np.random.default_rng(7).normal(size=shape).astype(np.float32)
+    lengths = [5, 0, 40, 1, 14]
+    y = function(x, lengths=lengths)
+    parts = np.split(x, np.cumsum(lengths)[:-1])
+    right = [function(part, 0) for part in parts]
+    support.same_bits(y, np.stack(right) if function is fastact.logsumexp else np.concatenate(right))
+    if function is not fastact.logsumexp:
+        g = np.random.default_rng(8).normal(size=shape).astype(np.float32)
+        back = function.backward(g, y, lengths=lengths)
+        gs, ys = (np.split(a, np.cumsum(lengths)[:-1]) for a in (g, y))
+        support.same_bits(back, np.concatenate([function.backward(a, b, 0) for a, b in zip(gs, ys, strict=True)]))
+    else:
+        g = np.arange(5 * int(np.prod(shape[1:]))).reshape(5, *shape[1:]).astype(np.float32)
+        np.testing.assert_allclose(
+            function.backward(g, x, lengths=lengths), fastact.softmax(x, lengths=lengths) * np.repeat(g, lengths, axis=0), rtol=1e-6
+        )
+
+
+@pytest.mark.parametrize("function", [fastact.softmax, fastact.log_softmax, fastact.softmin, fastact.sparsemax, fastact.hardmax])
+@pytest.mark.parametrize("shape", [(3, 5), (40, 70), (40, 7), (2, 30_000)])
+@pytest.mark.parametrize("axis", [0, 1, None])
+def test_out(function, shape, axis):
+    """Into given memory, which may be the input's, or overlap it."""
+    x = np.random.default_rng(9).normal(size=shape)
+    x[0, :2] = np.inf
+    right = function(x, axis)
+    for out in (np.empty(shape), np.empty(shape, order="F"), np.empty((shape[0], 2 * shape[1]))[:, ::2]):
+        assert function(x, axis, out=out) is out
+        np.testing.assert_array_equal(out, right)
+    single = np.empty(shape, np.float32)
+    np.testing.assert_allclose(function(x, axis, out=(single,)), right, rtol=1e-6, atol=1e-45)
+    same = x.copy()
+    assert function(same, axis, out=same) is same
+    np.testing.assert_array_equal(same, right)
+    room = np.zeros((shape[0] + 1, shape[1]))
+    room[:-1] = x
+    np.testing.assert_array_equal(function(room[:-1], axis, out=room[1:]), right)
+    back = np.zeros(shape)[::-1]
+    np.testing.assert_array_equal(function(x, axis, out=back), right)
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+@pytest.mark.parametrize("shape", [(20, 9), (3, 100), (2, 9000)])
+def test_half_precision(name, shape):
+    """Computed in float32 and rounded once."""
+    half = np.dtype("float16") if name == "float16" else np.dtype(pytest.importorskip("ml_dtypes").bfloat16)
+    x = np.random.default_rng(10).normal(size=shape).astype(half)
+    g = np.random.default_rng(11).normal(size=shape).astype(half)
+    wide = x.astype(np.float32)
+    for function in FORWARD:
+        for axis in (0, 1):
+            y = function(x, axis)
+            assert y.dtype == half
+            support.same_bits(y, function(wide, axis).astype(half))
+            out = np.empty(y.shape, np.float32)
+            support.same_bits(function(x, axis, out=out), function(wide, axis))
+    y = fastact.softmax(x)
+    support.same_bits(fastact.softmax.backward(g, y), fastact.softmax.backward(g.astype("f"), y.astype("f")).astype(half))
+    support.same_bits(fastact.softmax(x, where=wide > 0), fastact.softmax(wide, where=wide > 0).astype(half))
+    assert fastact.sparsemax(x).dtype == half and fastact.hardmax(x).dtype == half
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "int64", "uint64"])
+def test_integers(dtype):
+    """Converted as NumPy's ufuncs do."""
+    x = np.array([[0, 1, 1], [1, 0, 0]], dtype)
+    expected = np.result_type(x.dtype, np.float32)
+    for function in FORWARD:
+        assert function(x).dtype == expected
+        np.testing.assert_allclose(function(x), function(x.astype(expected)), rtol=1e-6)
+    assert fastact.softmax(x, dtype="float32").dtype == np.float32
+    assert fastact.softmax(np.zeros(3, np.float32), dtype=np.float64).dtype == np.float64
+
+
+def test_backward_is_the_derivative():
+    """Against differences, through every function that has a backward pass."""
+    rng = np.random.default_rng(12)
+    x, g = rng.normal(size=(3, 6)), rng.normal(size=(3, 6))
+    h = 1e-6
+    cases = [
+        (lambda v: fastact.softmax(v, temperature=0.7), lambda: fastact.softmax.backward(g, fastact.softmax(x, temperature=0.7), temperature=0.7)),
+        (lambda v: fastact.softmin(v, 0), lambda: fastact.softmin.backward(g, fastact.softmin(x, 0), 0)),
+        (lambda v: fastact.log_softmax(v, None), lambda: fastact.log_softmax.backward(g, fastact.log_softmax(x, None), None)),
+        (lambda v: fastact.sparsemax(v), lambda: fastact.sparsemax.backward(g, fastact.sparsemax(x))),
+    ]
+    for f, back in cases:
+        numeric = np.zeros_like(x)
+        for i in np.ndindex(*x.shape):
+            d = np.zeros_like(x)
+            d[i] = h
+            numeric[i] = (g * (f(x + d) - f(x - d))).sum() / (2 * h)
+        np.testing.assert_allclose(back(), numeric, rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(fastact.logsumexp.backward(g[:, 0], x), g[:, :1] * fastact.softmax(x), rtol=1e-14)
+    np.testing.assert_allclose(fastact.logsumexp.backward(g[:, :1], x, keepdims=True), g[:, :1] * fastact.softmax(x), rtol=1e-14)
+
+
+@pytest.mark.parametrize("n", [3, 33, 80, 5000])
+def test_backward_in_place(n):
+    """Onto the gradient or the output; a gradient that broadcasts."""
+    rng = np.random.default_rng(n)
+    y, g = fastact.softmax(rng.normal(size=(40, n))), rng.normal(size=(40, n))
+    for backward in (fastact.softmax.backward, fastact.softmin.backward, fastact.log_softmax.backward):
+        right = backward(g, y)
+        np.testing.assert_array_equal(backward(g.copy(), y, out=(a := g.copy())), right)
+        assert backward(a := g.copy(), y, out=a) is a
+        np.testing.assert_array_equal(a, right)
+        assert backward(g, a := y.copy(), out=a) is a
+        np.testing.assert_array_equal(a, right)
+        np.testing.assert_array_equal(backward(g[0], y), backward(np.broadcast_to(g[0], y.shape).copy(), y))
+
+
+# --- The others ----------------------------------------------------------------------------------------------------------
+
+
+def test_hardmax():
+    """One-hot of the first of the largest."""
+    x = np.array([[1, 3, 3], [-np.inf, -np.inf, -np.inf], [0, np.inf, np.inf], [np.nan, 1, 2]])
+    np.testing.assert_array_equal(fastact.hardmax(x), [[0, 1, 0], [1, 0, 0], [0, 1, 0], [np.nan] * 3])
+    mask = np.array([[True, False, True], [False, True, True], [False] * 3, [False, True, True]])
+    np.testing.assert_array_equal(fastact.hardmax(x, where=mask), [[0, 0, 1], [0, 1, 0], [0, 0, 0], [0, 0, 1]])
+    np.testing.assert_array_equal(fastact.hardmax(x[0], None), [0, 1, 0])
+
+
+@by_dtype
+def test_sparsemax(dtype):
+    """The nearest point of the simplex."""
+    x = (np.random.default_rng(13).normal(size=(50, 20)) * 2).astype(dtype)
+    y = fastact.sparsemax(x)
+    np.testing.assert_allclose(y.sum(axis=1), 1, rtol=1e-5)
+    assert (y >= 0).all()
+    support_size = (y > 0).sum(axis=1, keepdims=True)
+    tau = (np.where(y > 0, x, 0).sum(axis=1, keepdims=True, dtype=float) - 1) / support_size
+    np.testing.assert_allclose(y, np.maximum(x - tau, 0), atol=1e-5)
+    np.testing.assert_allclose(fastact.sparsemax(x + 100, where=y > 0)[y == 0], 0)
+    np.testing.assert_array_equal(fastact.sparsemax([0, np.inf, np.inf]), [0, 0.5, 0.5])
+    assert np.isnan(fastact.sparsemax([0, np.nan])).all()
+    assert (fastact.sparsemax(np.ones((2, 3)), where=False) == 0).all()
+
+
+def test_maxout():
+    """The largest and where it is; gradients go there."""
+    x = np.random.default_rng(14).normal(size=(4, 3, 5)).astype(np.float32)
+    for axis in (0, 1, -1):
+        y, which = fastact.maxout(x, axis)
+        np.testing.assert_array_equal(y, x.max(axis))
+        np.testing.assert_array_equal(which, x.argmax(axis))
+        dx = fastact.maxout.backward(y, which, x.shape[axis], axis)
+        np.testing.assert_array_equal(dx, np.where(x == x.max(axis, keepdims=True), x, 0))
+    out = np.empty((4, 3))
+    assert fastact.maxout(x, out=out)[0] is out
+
+
+def test_gumbel_softmax():
+    """Draws follow the probabilities."""
+    logits = np.log(np.array([0.2, 0.3, 0.5]))
+    draws = fastact.gumbel_softmax(np.broadcast_to(logits, (20_000, 3)), hard=True, rng=np.random.default_rng(15))
+    np.testing.assert_allclose(draws.mean(axis=0), [0.2, 0.3, 0.5], atol=0.02)
+    soft = fastact.gumbel_softmax(logits.astype(np.float32), 0.5, rng=np.random.default_rng(16))
+    assert soft.dtype == np.float32 and soft.sum() == pytest.approx(1, rel=1e-6)
+    np.testing.assert_array_equal(
+        fastact.gumbel_softmax.backward([1, 0, 0], soft, temperature=0.5), fastact.softmax.backward([1, 0, 0], soft, temperature=0.5)
+    )
+
+
+# --- Calls ---------------------------------------------------------------------------------------------------------------
+
+X = np.zeros((2, 3), np.float32)
+WRONG = [
+    (lambda f: f(X, 2), ValueError, "axis"),
+    (lambda f: f(X, (0, 0)), ValueError, "axis"),
+    (lambda f: f(X, "x"), TypeError, "axis"),
+    (lambda f: f(X, 1.0), TypeError, "axis"),
+    (lambda f: f(X, ()), ValueError, "axis"),
+    (lambda f: f(X * 1j), TypeError, "x"),
+    (lambda f: f(["a"]), TypeError, "x"),
+    (lambda f: f([[1], [1, 2]]), ValueError, "x"),
+    (lambda f: f(X.astype(object)), TypeError, "x"),
+    (lambda f: f(X, where=[True, False]), ValueError, "where"),
+    (lambda f: f(X, where=[1, 0, 1]), TypeError, "where"),
+    (lambda f: f(X, out=[0]), TypeError, "out"),
+    (lambda f: f(X, out=np.empty((3, 3), np.float32)), ValueError, "out"),
+    (lambda f: f(X, out=(None, None)), ValueError, "out"),
+    (lambda f: f(X, out=np.broadcast_to(np.float32(0), f(X).shape)), ValueError, "out"),
+    (lambda f: f(X, out=np.empty(f(X).shape, int)), TypeError, "out"),
+    (lambda f: f(X, dtype="int32", out=None) and None if False else f(X, dtype="complex64"), TypeError, "dtype"),
+]
+
+
+@pytest.mark.parametrize("function", [*FORWARD, fastact.hardmax, fastact.sparsemax], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("case", range(len(WRONG)))
+def test_errors(function, case):
+    """The argument is named, and nothing is written."""
+    call, kind, name = WRONG[case]
+    with pytest.raises(kind, match=rf"^{name}\b"):
+        call(function)
+
+
+@pytest.mark.parametrize("function", FORWARD, ids=lambda f: f.__name__)
+def test_errors_of_options(function):
+    """Temperature and lengths."""
+    if function is not fastact.logsumexp:
+        for wrong in (0, -1, np.inf, np.nan, 1e-60):
+            with pytest.raises(ValueError, match="^temperature"):
+                function(X, temperature=wrong)
+        with pytest.raises(TypeError, match="^temperature"):
+            function(X, temperature="warm")
+    for lengths, kind in (([1], ValueError), ([3, -1], ValueError), ([0.5, 1.5], TypeError), (2, TypeError), ([[2]], TypeError)):
+        with pytest.raises(kind, match="^lengths"):
+            function(X, lengths=lengths)
+    with pytest.raises(ValueError, match="^axis"):
+        function(X, 1, lengths=[2])
+
+
+def test_errors_of_the_others():
+    """Of the functions with arguments of their own."""
+    with pytest.raises(TypeError, match="^rng"):
+        fastact.gumbel_softmax(X, rng=3)
+    with pytest.raises(ValueError, match="^temperature"):
+        fastact.gumbel_softmax(X, 0)
+    with pytest.raises(ValueError, match="^x"):
+        fastact.maxout(np.empty((3, 0)))
+    with pytest.raises(ValueError, match="^axis"):
+        fastact.maxout(X, None)
+    with pytest.raises(ValueError, match="^grad_output"):
+        fastact.softmax.backward(np.ones(4), X)
+    with pytest.raises(ValueError, match="^grad_output"):
+        fastact.logsumexp.backward(np.ones(4), X)
+    with pytest.raises(ValueError, match="^pieces"):
+        fastact.maxout.backward([1.0], [2], 2)
+    with pytest.raises(TypeError, match="^which"):
+        fastact.maxout.backward([1.0], [0.5], 2)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_is_a_good_function(name):
+    """Name, signature, docstring, pickling, copying; found by the package."""
+    function = getattr(fastact, name)
+    assert function.__name__ == name and name in fastact.__all__ and name in dir(fastact)
+    for f in (function, getattr(function, "backward", function)):
+        assert pickle.loads(pickle.dumps(f)) is f and copy.deepcopy(f) is f
+        parameters = inspect.signature(f).parameters
+        assert "out" in parameters and "Parameters\n" in f.__doc__ and "<" + "arguments>" not in f.__doc__
+        for parameter in parameters:
+            assert parameter in f.__doc__, parameter
