@@ -155,7 +155,10 @@ def _converter(dtype, way, precision):
 def _same_memory(a, b):
     """Whether two arrays are the same elements in the same places."""
     return (
-        a.__array_interface__["data"][0] == b.__array_interface__["data"][0] and a.strides == b.strides and a.shape == b.shape and a.dtype == b.dtype
+        a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
+        and a.strides == b.strides
+        and a.shape == b.shape
+        and a.dtype == b.dtype
     )
 
 
@@ -302,26 +305,31 @@ _ARGUMENTS = """
         Where the result goes: an array of the result's shape, which may be `x`.
     dtype : dtype, optional
         The dtype of the result, and what is computed in if that is float64.
-    lengths : array_like of int, optional
-        Ragged rows: `x` holds rows of these lengths, one after another along axis 0.
-
+<lengths>
     Returns
     -------
     ndarray
-        {result} float16, bfloat16, float32 and float64 stay what they are; integers become floats as with NumPy's ufuncs.
+        {result} The types float16, bfloat16, float32 and float64 stay what they are; integers become floats as with NumPy's ufuncs.
 
     Raises
     ------
     TypeError
         `x` is not real, or another argument is of the wrong kind.
     ValueError
-        Shapes do not fit, the temperature is not positive, `lengths` do not add up, or `out` can't be written to.
+        Shapes do not fit, a number is not what it has to be, or `out` can't be written to.
+"""
+_RAGGED = """    lengths : array_like of int, optional
+        Ragged rows: `x` holds rows of these lengths, one after another along axis 0.
+
 """
 
 
-def _documented(missing="0", result="Of the shape of `x`."):
+def _documented(missing="0", result="Of the shape of `x`.", ragged=True):
+    """Put in what the docstrings have in common."""
+
     def mark(function):
-        function.__doc__ = function.__doc__.replace("    <arguments>\n", _ARGUMENTS.strip("\n").format(missing=missing, result=result) + "\n")
+        shared = _ARGUMENTS.strip("\n").format(missing=missing, result=result).replace("<lengths>\n", _RAGGED if ragged else "\n")
+        function.__doc__ = function.__doc__.replace("    <arguments>\n", shared + "\n")
         return function
 
     return mark
@@ -346,10 +354,6 @@ def softmax(x, axis=-1, *, temperature=1.0, where=None, out=None, dtype=None, le
 
     NaN makes its row NaN. Numbers at +inf share the row equally; -inf gets 0, and a row of nothing but -inf is NaN, as it has no limit
     (mask it by `where` to get 0).
-
-    See Also
-    --------
-    log_softmax, softmin, sparsemax, gumbel_softmax
 
     References
     ----------
@@ -449,8 +453,8 @@ def logsumexp(x, axis=-1, *, keepdims=False, where=None, out=None, dtype=None, l
     --------
     >>> import numpy as np
     >>> import fastact
-    >>> fastact.logsumexp(np.array([1000.0, 1000.0])) - 1000
-    np.float64(0.6931471805599...)
+    >>> fastact.logsumexp(np.array([1000.0, 1000.0]))
+    np.float64(1000.6931471805599)
     """
     return _along("logsumexp", x, None, axis, where, out, dtype, lengths, keepdims=keepdims)
 
@@ -613,7 +617,7 @@ def _hidden(x, mask):
     return x if mask is None else np.where(mask, x, -np.inf)
 
 
-@_documented()
+@_documented(ragged=False)
 def hardmax(x, axis=-1, *, where=None, out=None, dtype=None):
     """Mark the largest number along an axis: 1 at the first of the largest, 0 elsewhere.
 
@@ -652,7 +656,7 @@ def hardmax(x, axis=-1, *, where=None, out=None, dtype=None):
     return _result(y, given)
 
 
-@_documented()
+@_documented(ragged=False)
 def sparsemax(x, axis=-1, *, where=None, out=None, dtype=None):
     """Compute the sparsemax along an axis: the point of the simplex that is nearest to x, max(x - tau, 0).
 
@@ -908,7 +912,7 @@ def _maxout_backward(grad_output, which, pieces, axis=-1, *, out=None, dtype=Non
         pieces = operator.index(pieces)
     except TypeError:
         raise TypeError(f"pieces: expected a whole number, not {pieces!r}") from None
-    if pieces < 1 or (which.size and not (0 <= which.min() and which.max() < pieces)):
+    if pieces < 1 or (which.size and (which.min() < 0 or which.max() >= pieces)):
         raise ValueError(f"pieces: {pieces} does not fit the indices in which")
     at = _axes(axis, which.ndim + 1)
     if len(at) != 1:

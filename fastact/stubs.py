@@ -129,7 +129,11 @@ def _along_axis(name):
                 continue  # a scalar where no axis is left
             result = f"tuple[{result}, Any]" if name == "maxout" and head == "__call__" else result
             filled = arguments.format(x=x, out=out)
-            filled = filled.replace("out: _Out = None", "out: _Out").replace(", dtype: DTypeLike | None = None", "") if x == "NDArray[_F]" else filled
+            filled = (
+                filled.replace("out: _Out = None", "out: _Out").replace(", dtype: DTypeLike | None = None", "")
+                if x == "NDArray[_F]"
+                else filled
+            )
             text += f"    @overload\n    def __call__(self, {filled.replace('out: _Out = None', 'out: _Out')}) -> {result}: ...\n"
         return text
 

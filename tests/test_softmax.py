@@ -141,7 +141,9 @@ def test_same_bits_everywhere(function, dtype, route):
         for axis in (0, 1):
             moved = np.moveaxis(x, 2, axis)
             other = function(np.ascontiguousarray(moved), axis)
-            support.same_bits(support.plain(other if function is fastact.logsumexp else np.moveaxis(other, axis, 2)), y, f"{n}, axis {axis}")
+            support.same_bits(
+                support.plain(other if function is fastact.logsumexp else np.moveaxis(other, axis, 2)), y, f"{n}, axis {axis}"
+            )
 
 
 @by_function
@@ -366,7 +368,10 @@ def test_backward_is_the_derivative():
     x, g = rng.normal(size=(3, 6)), rng.normal(size=(3, 6))
     h = 1e-6
     cases = [
-        (lambda v: fastact.softmax(v, temperature=0.7), lambda: fastact.softmax.backward(g, fastact.softmax(x, temperature=0.7), temperature=0.7)),
+        (
+            lambda v: fastact.softmax(v, temperature=0.7),
+            lambda: fastact.softmax.backward(g, fastact.softmax(x, temperature=0.7), temperature=0.7),
+        ),
         (lambda v: fastact.softmin(v, 0), lambda: fastact.softmin.backward(g, fastact.softmin(x, 0), 0)),
         (lambda v: fastact.log_softmax(v, None), lambda: fastact.log_softmax.backward(g, fastact.log_softmax(x, None), None)),
         (lambda v: fastact.sparsemax(v), lambda: fastact.sparsemax.backward(g, fastact.sparsemax(x))),

@@ -53,7 +53,9 @@ def _blocks(shape, axis, rows):
 
 def _rows(part, axis, kind):
     n = part.shape[axis]
-    return np.array(np.moveaxis(part, axis, -1), kind, order="C").reshape(part.size // n if n else math.prod(part.shape[:axis] + part.shape[axis + 1 :]), n)
+    return np.array(np.moveaxis(part, axis, -1), kind, order="C").reshape(
+        part.size // n if n else math.prod(part.shape[:axis] + part.shape[axis + 1 :]), n
+    )
 
 
 def _distances(x, mask, exact, sign, temperature):
