@@ -214,6 +214,17 @@ cdef void segment_@s(const @r *x, const @r *g, @r *y, intptr_t n, const @r *s, @
             @store_tail
             @count_pad
             q[i >> 5] = tail
+        if n <= 128:  # short rows: nothing is added but zeros otherwise, and nothing is lost
+            if n <= 32:
+                for j in range(32):
+                    high[j] = q[0][j]
+            elif n <= 64:
+                for j in range(32):
+                    high[j] = q[0][j] + q[1][j]
+            else:
+                for j in range(32):
+                    high[j] = (q[0][j] + q[1][j]) + (q[2][j] + q[3][j])
+            return
         for j in range(32):
             w = ((q[0][j] + q[1][j]) + (q[2][j] + q[3][j])) + ((q[4][j] + q[5][j]) + (q[6][j] + q[7][j]))
             u = high[j] + w

@@ -245,28 +245,31 @@ class Rows {
 
     // Several rows of at most SEGMENT elements.
     void several(intptr_t row, intptr_t rows, const Scratch &s) const {
-        char *at[LANES][4];
-        for (intptr_t r = 0; r < rows; r++) locate(row + r, at[r]);
+        char *table[LANES][4];
+        locate(row, table[0]);
+        const bool even = job.ndim <= 1;   // the rows are at even distances
+        for (intptr_t r = 1; r < rows && !even; r++) locate(row + r, table[r]);
+        const auto at = [&](intptr_t r, int k) { return even ? table[0][k] + (r ? r * operands[k]->strides[0] : 0) : table[r][k]; };
         const intptr_t n = job.n, results = result(n);
         // How far apart the rows are in memory, in numbers; -1: a kernel can't have them from there.
         const auto apart = [&](int k) -> intptr_t {
             const bool reduced = k == 3 && job.reduces;
             if (!plain[k] || used[2] || (operands[k]->along != size && n > 1 && !reduced)) return -1;
-            const intptr_t step = rows > 1 ? at[1][k] - at[0][k] : 0;
-            for (intptr_t r = 2; r < rows; r++)
-                if (at[r][k] - at[r - 1][k] != step) return -1;
+            const intptr_t step = rows > 1 ? at(1, k) - at(0, k) : 0;
+            for (intptr_t r = 2; r < rows && !even; r++)
+                if (at(r, k) - at(r - 1, k) != step) return -1;
             return step / size;
         };
         char *blocks[4] = {s.x, s.g, nullptr, s.y};
         intptr_t ld[4] = {n, n, 0, results};
         if (used[2])
-            for (intptr_t r = 0; r < rows; r++) pick<uint8_t>(at[r][2], job.mask.along, s.mask + r * n, n);
+            for (intptr_t r = 0; r < rows; r++) pick<uint8_t>(at(r, 2), job.mask.along, s.mask + r * n, n);
         bool direct = false;
         for (int k : {0, 1, 3}) {
             if (!used[k]) continue;
             const intptr_t step = apart(k);
             if (step != -1 || (plain[k] && rows == 1 && operands[k]->along == size && !used[2])) {
-                blocks[k] = at[0][k], ld[k] = step;
+                blocks[k] = at(0, k), ld[k] = step;
                 direct |= k == 3;
                 continue;
             }
@@ -274,7 +277,7 @@ class Rows {
             const RowOperand &o = *operands[k];
             char *to = o.convert ? s.raw : blocks[k];
             by_size(o.itemsize, [&](auto bits) {
-                for (intptr_t r = 0; r < rows; r++) pick<decltype(bits)>(at[r][k], o.along, to + r * n * o.itemsize, n);
+                for (intptr_t r = 0; r < rows; r++) pick<decltype(bits)>(at(r, k), o.along, to + r * n * o.itemsize, n);
             });
             if (o.convert) o.convert(to, blocks[k], n * rows);
             if (used[2]) hide(size, blocks[k], s.mask, n * rows, o.missing);
@@ -302,7 +305,7 @@ class Rows {
         if (used[2] && !job.reduces) hide(size, y, s.mask, n * rows, o.missing);
         if (o.convert) o.convert(y, s.raw, results * rows), y = s.raw;
         by_size(o.itemsize, [&](auto bits) {
-            for (intptr_t r = 0; r < rows; r++) place<decltype(bits)>(y + r * results * o.itemsize, at[r][3], o.along, results);
+            for (intptr_t r = 0; r < rows; r++) place<decltype(bits)>(y + r * results * o.itemsize, at(r, 3), o.along, results);
         });
     }
 
