@@ -286,6 +286,29 @@ def fused(show):
             show.add(claim, f"<= {most}", measure(), "value_and_grad", "value", most=most, again=measure)
 
 
+def along_an_axis(show):
+    """Measure softmax and log_softmax, forward and backward, over rows of several lengths."""
+    import test_rows
+
+    for function in ("softmax", "log_softmax", "softmax.backward", "log_softmax.backward"):
+        for n in test_rows.LENGTHS:
+            what = f"{function}, float32, {test_rows.ELEMENTS:,} in rows of {n:,}"
+            against_torch, against_numpy = f"{what}: torch's time", f"{what}: NumPy's way"
+            if not show.wants(against_torch) and not show.wants(against_numpy):
+                continue
+            contenders = {name: Contender("f()", {"f": f}) for name, f in test_rows.contenders(n)[function].items()}
+            if "torch" in contenders:
+                torchs, threads = contenders.pop("torch"), fastact.get_num_threads()
+                torchs = torchs._replace(names=torchs.names | {"torch": peers._torch()})
+                contenders |= {f"torch, {k} threads": torchs._replace(setup=f"torch.set_num_threads({k})") for k in {threads, 1}}
+            measure = functools.partial(_best_torch, show, contenders)
+            samples = measure()
+            show.add(
+                against_torch, ">= 1", samples if show.torch else None, "torch", "fastact", "torch is not installed", least=1, again=measure
+            )
+            show.add(against_numpy, ">= 5", samples, "numpy", "fastact", least=5, again=measure)
+
+
 _LARGE = []
 
 
@@ -333,7 +356,7 @@ def main():
     options = options.parse_args()
     busy = _busy()
     show, start = Show(options.rounds, options.only), time.perf_counter()
-    for part in (overhead, imports, bound_by_memory, throughput, fused, large):
+    for part in (overhead, imports, bound_by_memory, throughput, along_an_axis, fused, large):
         part(show)
     counts = {verdict: sum(row["verdict"] == verdict for row in show.rows) for verdict in ("pass", "FAIL", "unsteady", "not measured")}
     print()

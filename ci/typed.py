@@ -45,6 +45,14 @@ def right(x: Single, d: Double, h: NDArray[np.float16], i: NDArray[np.int64], gr
     assert_type(fastact.tanh.backward(gradient, output=x), Single)
     assert_type(fastact.leaky_relu.backward(gradient, output=x, negative_slope=0.2, at_zero=0.2, out=x), Single)
 
+    assert_type(fastact.softmax(x), Single)
+    assert_type(fastact.softmax(x, (0, 1), temperature=2, where=x > 0, lengths=[1, 2]), Single)
+    assert_type(fastact.log_softmax(x, None, out=x), Single)
+    assert_type(fastact.softmax.backward(gradient, output=x), Single)
+    assert_type(fastact.maxout(x), tuple[Single, Any])
+    fastact.logsumexp(x, keepdims=True)
+    fastact.gumbel_softmax(i, 0.5, hard=True, rng=np.random.default_rng(0))
+
     assert_type(fastact.gelu.value_and_grad_ufunc, np.ufunc)
     assert_type(fastact.gelu.backward.ufunc, np.ufunc)
     assert_type(fastact.gelu.name, str)
@@ -76,6 +84,8 @@ def wrong(x: Single, c: NDArray[np.complex128], gradient: Single) -> None:
     fastact.gelu.backward(gradient)  # type: ignore[call-overload]
     fastact.gelu.backward(gradient, output=x)  # type: ignore[call-overload]
     fastact.tanh.backward(gradient, x, output=x)  # type: ignore[call-overload]
+    fastact.softmax(x, axis=1.5)  # type: ignore[call-overload]
+    fastact.softmax(x, temprature=2)  # type: ignore[call-overload]
     fastact.set_backend("torch")  # type: ignore[arg-type]
     fastact.set_accuracy("low")  # type: ignore[arg-type]
     fastact.relu(x, accuracy="low")  # type: ignore[call-overload]

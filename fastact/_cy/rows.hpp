@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "executor.hpp"
+
 namespace fastact {
 
 // The kernels of one operation, as generate_rows.py makes them. T is float or double; `s` is the row's state, STATE numbers.
@@ -15,8 +17,6 @@ struct RowKernels {
     void (*rows)(const void *x, intptr_t ldx, const void *g, intptr_t ldg, void *y, intptr_t ldy, intptr_t rows, intptr_t n, void *s);
     void (*join)(void *s, const void *piece);
 };
-
-using convert_fn = void (*)(const void *from, void *to, intptr_t n);
 
 constexpr int STATE = 14, STATE_M = 2, STATE_SIGN = 10;   // as generate_rows.STATE: the numbers of the call come last
 constexpr int ROW_DIMENSIONS = 64;

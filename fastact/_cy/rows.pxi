@@ -2,7 +2,6 @@
 
 cdef extern from "rows.hpp" namespace "fastact" nogil:
     enum: ROW_DIMENSIONS "fastact::ROW_DIMENSIONS"
-    ctypedef void (*convert_fn)(const void *, void *, intptr_t) noexcept nogil
     cdef struct RowKernels:
         void (*largest)(const void *, intptr_t, void *) noexcept nogil
         void (*fix)(void *) noexcept nogil
