@@ -98,15 +98,15 @@ def extensions():
         for level in levels(sys.platform == "win32"):
             path = CY / f"{stem}_{level}.pyx"
             write(path, text)
-            depends = [str(CY / name) for name in ("primitives.h", "convert.h")]
+            depends = [str(CY / name) for name in ("primitives.h", "convert.h", "stages.h")]
             found.append(Extension(f"fastact._cy.{stem}_{level}", [str(path)], depends=depends))
     found.append(
         Extension(
             "fastact._cy.frontend",
-            [str(CY / name) for name in ("frontend.pyx", "executor.cpp", "rows.cpp", "pool.cpp")],
+            [str(CY / name) for name in ("frontend.pyx", "executor.cpp", "pipeline.cpp", "rows.cpp", "pool.cpp")],
             include_dirs=[numpy.get_include()],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
-            depends=[str(CY / name) for name in ("executor.hpp", "rows.hpp", "rows.pxi", "flags.hpp", "pool.hpp", "convert.h")],
+            depends=[str(CY / name) for name in ("executor.hpp", "pipeline.hpp", "pipeline.pxi", "rows.hpp", "rows.pxi", "flags.hpp", "pool.hpp", "convert.h", "stages.h")],
             language="c++",
         )
     )

@@ -52,6 +52,15 @@ def right(x: Single, d: Double, h: NDArray[np.float16], i: NDArray[np.int64], gr
     assert_type(fastact.maxout(x), tuple[Single, Any])
     fastact.logsumexp(x, keepdims=True)
     fastact.gumbel_softmax(i, 0.5, hard=True, rng=np.random.default_rng(0))
+    assert_type(fastact.leaky_relu.backward(gradient, x, 0.2, parameters=True), tuple[Any, Any])
+
+    assert_type(fastact.swiglu(x), Single)
+    assert_type(fastact.swiglu(x, x, limit=7.0, value_offset=1.0), Single)
+    assert_type(fastact.swiglu(x, "first", axis=0, out=d), Double)
+    assert_type(fastact.swiglu.backward(gradient, x, x), tuple[Single, Single])
+    assert_type(fastact.gated("gelu").backward(gradient, x, gate="first", out=x), Single)
+    assert_type(fastact.bias(fastact.gelu)(x, x, 1, mask=x > 0, scale=2.0), Single)
+    assert_type(fastact.bias("gelu").backward(gradient, x, x, out=(x, None)), tuple[Single, Single])
 
     assert_type(fastact.gelu.value_and_grad_ufunc, np.ufunc)
     assert_type(fastact.gelu.backward.ufunc, np.ufunc)
@@ -86,6 +95,9 @@ def wrong(x: Single, c: NDArray[np.complex128], gradient: Single) -> None:
     fastact.tanh.backward(gradient, x, output=x)  # type: ignore[call-overload]
     fastact.softmax(x, axis=1.5)  # type: ignore[call-overload]
     fastact.softmax(x, temprature=2)  # type: ignore[call-overload]
+    fastact.relu.backward(gradient, x, parameters=True)  # type: ignore[call-overload]
+    fastact.swiglu(x, "third")  # type: ignore[arg-type]
+    fastact.bias("gelu")(x)  # type: ignore[call-overload]
     fastact.set_backend("torch")  # type: ignore[arg-type]
     fastact.set_accuracy("low")  # type: ignore[arg-type]
     fastact.relu(x, accuracy="low")  # type: ignore[call-overload]

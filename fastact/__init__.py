@@ -33,13 +33,14 @@ _dispatch.start()
 # What is imported when first asked for, so that an import pays for none of it, and from where. No module may have the name of a function:
 # importing it would hide the function.
 _LATER = {
-    "get": "activation", "names": "activation", "rrelu_training": "training", "warmup": "activation", "gumbel_softmax": "axis", "hardmax": "axis",
+    "bias": "biasing", "gated": "gating", "get": "activation", "names": "activation", "rrelu_training": "training", "warmup": "activation", "gumbel_softmax": "axis", "hardmax": "axis",
     "log_softmax": "axis", "logsumexp": "axis", "maxout": "axis", "softmax": "axis", "softmin": "axis", "sparsemax": "axis",
 }  # fmt: skip
+_GATED = _catalog.gated_units()
 
 __all__ = [
     "explain", "get_accuracy", "get_backend", "get_num_threads", "set_accuracy", "set_backend", "set_num_threads", "use_accuracy",
-    "use_backend", *_LATER, *_catalog.records(),
+    "use_backend", *_LATER, *_GATED, *_catalog.records(),
 ]  # fmt: skip
 
 
@@ -50,6 +51,8 @@ def __getattr__(name):
 
     if name in _LATER:
         found = getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
+    elif name in _GATED:
+        found = importlib.import_module(".gating", __name__).named(name)
     else:
         try:
             record = _catalog.attribute(name)

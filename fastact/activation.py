@@ -273,6 +273,10 @@ class Function(Runner):
     def _general(self, *args, **kwargs):
         if not self.record.also.keys().isdisjoint(kwargs):
             return self._meant(kwargs)(*args, **kwargs)
+        if "parameters" in kwargs and self.mode == "backward" and kwargs.pop("parameters"):
+            from .parameters import backward
+
+            return backward(self, *args, **kwargs)
         _learn_bfloat16()
         mode, inputs, full, out, options, accuracy = self._bind(args, kwargs)
         count = len(catalog.INPUTS[mode])
@@ -600,6 +604,8 @@ def signature(record, mode):
         parameters.append(kinds("output", kinds.KEYWORD_ONLY, default=None))
     parameters += [kinds(p.name, kinds.KEYWORD_ONLY, default=p.default) for p in record.accepted(mode) if p.convention]
     parameters += [kinds(name, kinds.KEYWORD_ONLY, default=default) for name, (default, _) in record.also.items()]
+    if mode == "backward" and record.parameter_gradients is not None:
+        parameters.append(kinds("parameters", kinds.KEYWORD_ONLY, default=False))
     parameters.append(kinds("out", kinds.KEYWORD_ONLY, default=None))
     parameters.append(kinds("accuracy", kinds.KEYWORD_ONLY, default=None))
     parameters.append(kinds("ufunc_options", kinds.VAR_KEYWORD))
@@ -643,6 +649,15 @@ def get(name, like=None):
     array([-0.2])
     """
     return _made(catalog.find(name, like))
+
+
+def resolve(act, who):
+    """An activation, given as it is or by name."""
+    if isinstance(act, str):
+        return get(act)
+    if not isinstance(act, Activation):
+        raise TypeError(f"{who}: act: expected an activation or its name, not {act!r}")
+    return act
 
 
 def names():

@@ -14,6 +14,7 @@ DTYPES = language.PRECISIONS  # what kernels compute in
 HELD = ("float16", "bfloat16", *DTYPES)  # what arrays may hold
 HALF = HELD[:2]
 ACCURACIES = ("default", "high")
+TRAINING = "training"  # backward, and the derivatives by the parameters: a kernel, but no ufunc and no call of its own
 
 NO_FMA_ULP = 2  # what the level without FMA, and the NumPy backend, may add to a record's bounds
 
@@ -70,6 +71,16 @@ class Record(collections.namedtuple("Record", _FIELDS)):
         """The catalog's own record, of a preset; otherwise this one."""
         return records()[self.origin] if self.origin else self
 
+    @property
+    def parameter_gradients(self):
+        """The formula of the derivatives by the parameters, or None."""
+        return getattr(self.formula, "parameter_gradients", None)
+
+    @property
+    def kernels(self):
+        """The modes that kernels are made for."""
+        return self.modes if self.parameter_gradients is None else (*self.modes, TRAINING)
+
     def given(self, mode):
         """The parameters a ufunc of this mode takes: all but the conventions."""
         return tuple(p for p in self.parameters if not p.convention)
@@ -90,6 +101,10 @@ class Record(collections.namedtuple("Record", _FIELDS)):
     def spellings(self):
         """Every name that it has anywhere."""
         return tuple(dict.fromkeys([self.name, *self.aliases, *[name for names in self.like.values() for name, _ in names]]))
+
+    def functions(self, mode):
+        """The formulas that a kernel of this mode calls."""
+        return (self.formula, self.parameter_gradients) if mode == TRAINING else (self.function(mode),)
 
     def ufunc_name(self, mode):
         """The name of this mode's ufunc, as `fastact.ufuncs` has it."""
@@ -134,6 +149,16 @@ def records():
         for name, formula in vars(formulas).items()
         if isinstance(formula, types.FunctionType) and hasattr(formula, "entry")
     }
+
+
+# The gated units that papers name, and the activation of their gate.
+_GATED = {"glu": "sigmoid", "reglu": "relu", "geglu": "gelu", "geglu_tanh": "gelu_tanh", "swiglu": "silu", "bilinear": "identity"}
+
+
+@functools.cache
+def gated_units():
+    """The gated units by name, each with the name of its gate's activation."""
+    return {name: act for name, act in _GATED.items() if act in records()}
 
 
 @functools.cache

@@ -50,6 +50,11 @@ def docstring(record, mode):
     for name, (default, choices) in record.also.items():
         what = "Does nothing: there is no need for it." if choices is None else ", ".join(f"{k!r} is {v}" for k, v in choices.items()) + "."
         lines += [f"{name} : {'float' if choices is None else 'str or bool'}, default {default!r}", f"    {what}"]
+    if mode == "backward" and record.parameter_gradients is not None:
+        names = ", ".join(f"d{p.name}" for p in record.given(mode))
+        lines += ["parameters : bool, default False", f"    Return the gradients of the parameters too, in the same pass: ``(dx, {names})``,"]
+        lines += ["    each summed to its parameter's shape, with an error that does not grow with the number of elements; a scalar for a scalar."]
+        lines += ["    Then parameters broadcast to the shape of `x`, `out` is such a tuple, and there are no ufunc options."]
     lines += ["out : ndarray or tuple of ndarray, optional", f"    Where the result goes: {outs} of the result's shape. It may be an input."]
     lines += ["accuracy : {'default', 'high'}, optional", "    ``high`` computes float32 in float64 and rounds once. Otherwise what `set_accuracy` set."]
     lines += ["**ufunc_options", "    ``where``, ``casting``, ``order``, ``dtype``, ``subok``, ``signature``: as every NumPy ufunc takes them.", ""]

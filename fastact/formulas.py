@@ -11,7 +11,7 @@ A new activation needs its function here and nothing anywhere else.
 import math
 
 from . import coefficients
-from .coefficients import ERF, LOG1P, TANH_REST
+from .coefficients import ERF, EXPM1, LOG1P, TANH_REST
 from .language import (
     abs_at_most,
     activation,
@@ -25,6 +25,7 @@ from .language import (
     maximum,
     minimum,
     named,
+    parameter_gradients,
     polynomial,
     product_rest,
     select,
@@ -75,6 +76,7 @@ GELU_LINEAR, GELU_LINEAR_LOW = constant(**coefficients.GELU_LINEAR), constant(**
 GELU_CUBIC, GELU_CUBIC_LOW = constant(**coefficients.GELU_CUBIC), constant(**coefficients.GELU_CUBIC_LOW)
 LOGIT_SMALL, LOGIT_SCALE, LOGIT_SHIFT = 2.0**-60, 2.0**100, 100 * math.log(2)  # so that log gets a normal number
 TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
+EXPM1_REACH = -0.34  # from here to 0 expm1 is its polynomial
 TANH_REACH = constant(float32=11.0, float64=21.7)  # x times gelu_tanh's sigmoid is 0 from here on
 
 # --- Piecewise linear ----------------------------------------------------------------------------------------------------
@@ -155,6 +157,11 @@ def leaky_relu_from_output(y, negative_slope=0.1, *, at_zero=0.0):
     return select(y > 0, 1, select(y < 0, negative_slope, at_zero + y))
 
 
+@parameter_gradients(leaky_relu)
+def leaky_relu_parameters(x, negative_slope=0.1):
+    return minimum(x, 0)
+
+
 @activation(
     definition="x * (1 + weight + sign(x) * (1 - weight)) / 2", numpy="np.where(x > 0, x, weight * x)",
     numpy_grad="np.where(x > 0, x.dtype.type(1), x.dtype.type(weight))", ulp=(1, 1), kinks=(0,),
@@ -164,6 +171,11 @@ def leaky_relu_from_output(y, negative_slope=0.1, *, at_zero=0.0):
 def prelu(x, weight=0.25):
     """Parametric rectified linear unit: x where it is positive, else weight * x, with a weight that is learned."""
     return sloped(x, weight), select(x > 0, 1, select(x <= 0, weight, x))
+
+
+@parameter_gradients(prelu)
+def prelu_parameters(x, weight=0.25):
+    return minimum(x, 0)
 
 
 @activation(
@@ -364,6 +376,12 @@ def elu_from_output(y, alpha=1.0):
     return select(y > 0, 1, y + alpha)
 
 
+@parameter_gradients(elu)
+def elu_parameters(x, alpha=1.0):
+    q, n, e = exp_expm1_parts(maximum(minimum(x, 0), -EXP_REACH))
+    return e
+
+
 @activation(
     definition="max(x, 0) + min(0, alpha * expm1(x / alpha))", numpy="np.where(x > 0, x, alpha * (e := np.expm1(x / alpha)))",
     numpy_grad="np.where(x > 0, x.dtype.type(1), e + 1)", ulp=(3, 4), like={"torch": "celu", "jax": "celu", "keras": "celu", "onnx": "Celu"},
@@ -382,6 +400,14 @@ def celu(x, alpha=1.0):
 @from_output(celu, nonnegative=("alpha",))
 def celu_from_output(y, alpha=1.0):
     return select(y > 0, 1, (y + alpha) / alpha)
+
+
+@parameter_gradients(celu)
+def celu_parameters(x, alpha=1.0):
+    u = maximum(minimum(x, 0) / alpha, -EXP_REACH)
+    q, n, e = exp_expm1_parts(u)
+    h = polynomial(u, EXPM1)
+    return select(u > EXPM1_REACH, u * u * (h - fma(u, h, 1)), e - u * (1 + e))
 
 
 @activation(
@@ -652,6 +678,14 @@ def softplus_from_output(y, beta=1.0):
     return -t
 
 
+@parameter_gradients(softplus)
+def softplus_parameters(x, beta=1.0):
+    u = beta * x
+    v = minimum(abs(u), EXP_REACH)
+    y, left, right = log1p_exp(v, select(v < EXP_REACH, copysign(1, u) * product_rest(beta, x, u), 0))
+    return -fma(v, left, y) / beta / beta
+
+
 @activation(
     definition="(x + sqrt(x * x + b)) / 2", numpy="0.5 * (x + (s := np.sqrt(x * x + b)))", numpy_grad="0.5 * (1 + x / s)", ulp=(3, 4),
     like={"jax": "squareplus", "keras": "squareplus"}, paper="Barron, Squareplus: a softplus-like algebraic rectifier, arXiv:2112.11687",
@@ -725,6 +759,17 @@ def silu(x, beta=1.0):
 def silu_at_defaults(x):
     a = minimum(abs(x), EXP_REACH)
     return gated(maximum(x, -EXP_REACH), x, a, 0, a)
+
+
+@parameter_gradients(silu)
+def silu_parameters(x, beta=1.0):
+    m = minimum(maximum(x, -LARGEST), LARGEST)
+    u = beta * m
+    v = minimum(abs(u), EXP_REACH)
+    q, n = exp_parts_less(-v, select(v < EXP_REACH, copysign(1, u) * product_rest(beta, m, u), 0))
+    w = 1 + q
+    c = x / (1 + w * power(n))
+    return select(v == EXP_REACH, 0, scale(c * c * w, n))
 
 
 @activation(
@@ -868,6 +913,14 @@ def xielu(x, alpha_p=0.8, alpha_n=0.8, beta=0.5):
     return select(x >= 0, x * fma(alpha_p, x, beta), left), select(x >= 0, fma(2 * alpha_p, x, beta), slope)
 
 
+@parameter_gradients(xielu)
+def xielu_parameters(x, alpha_p=0.8, alpha_n=0.8, beta=0.5):
+    left = minimum(x, 0)
+    right = maximum(x, 0)
+    q, n, e = exp_expm1_parts(maximum(left, -EXP_REACH))
+    return right * right, select(left > EXPM1_REACH, left * left * polynomial(left, EXPM1), e - left), x
+
+
 @activation(
     definition="x + sin(alpha * x)**2 / alpha", numpy="x + (s := np.sin(alpha * x)) * s / alpha", numpy_grad="1 + np.sin(2 * alpha * x)",
     ulp=(3, 4), derivative_zero=(None, 1), reach=SINE_REACH, aliases=("snake_beta",),
@@ -881,6 +934,16 @@ def snake(x, alpha=1.0):
     r = 1 / alpha
     wave = fma(select(odd == 1, -s, s), s * r, x + select(odd == 1, r, 0))  # the square of the sine, or 1 less that of the cosine
     return select(abs(u) < SINE_REACH, select(x == 0, x, wave), x + 0.5 * r), select(abs(u) < SINE_REACH, both * both, select(x == x, 1, x))
+
+
+@parameter_gradients(snake)
+def snake_parameters(x, alpha=1.0):
+    u = alpha * x
+    s, v, odd = sine_parts(u, product_rest(alpha, x, u))
+    c = 1 - v
+    r = 1 / alpha
+    wave = 2 * select(odd == 1, -s, s) * c * x - select(odd == 1, c * c, s * s) * r
+    return r * select(abs(u) < SINE_REACH, wave, select(x == x, -0.5 * r, x))
 
 
 @activation(

@@ -102,6 +102,16 @@ def from_output(formula, *, nonnegative=()):
     return mark
 
 
+def parameter_gradients(formula):
+    """Mark a third formula: the derivatives of `formula` by its parameters (not by conventions), in their order."""
+
+    def mark(function):
+        formula.parameter_gradients = function
+        return function
+
+    return mark
+
+
 class constant(float):
     """A number that differs by precision; as a float it is the float64 one."""
 

@@ -67,6 +67,78 @@ class _Activation(_Function):
     def mode_ufunc(self, mode: _Mode) -> np.ufunc: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
+_Half: TypeAlias = Literal["first", "second"]
+
+class _GatedBackward(Protocol):
+    @overload
+    def __call__(
+        self, grad_output: NDArray[_F], value: NDArray[_F], /, gate: NDArray[_F], *, limit: float | None = None, value_offset: float = 0.0,
+        out: tuple[NDArray[Any] | None, NDArray[Any] | None] | None = None, **parameters: _Real
+    ) -> tuple[NDArray[_F], NDArray[_F]]: ...
+    @overload
+    def __call__(
+        self, grad_output: NDArray[_F], value: NDArray[_F], /, gate: _Half = "second", *, axis: int = -1, limit: float | None = None,
+        value_offset: float = 0.0, out: NDArray[Any] | tuple[NDArray[Any]] | None = None, **parameters: _Real
+    ) -> NDArray[_F]: ...
+    @overload
+    def __call__(
+        self, grad_output: _Real, value: _Real, /, gate: _Half | _Real = "second", *, axis: int = -1, limit: float | None = None,
+        value_offset: float = 0.0, out: NDArray[Any] | tuple[NDArray[Any] | None, ...] | None = None, **parameters: _Real
+    ) -> Any: ...
+
+class _Gated:
+    __name__: str
+    __qualname__: str
+    activation: _Activation
+    record: Any  # fastact.catalog.Record
+    backward: _GatedBackward
+    @overload
+    def __call__(
+        self, value: NDArray[_F], /, gate: _Half | NDArray[_F] = "second", *, axis: int = -1, limit: float | None = None, value_offset: float = 0.0,
+        out: None = None, **parameters: _Real
+    ) -> NDArray[_F]: ...
+    @overload
+    def __call__(
+        self, value: _Real, /, gate: _Half | _Real = "second", *, axis: int = -1, limit: float | None = None, value_offset: float = 0.0,
+        out: _Out | tuple[_Out], **parameters: _Real
+    ) -> _Out: ...
+    @overload
+    def __call__(
+        self, value: _Real, /, gate: _Half | _Real = "second", *, axis: int = -1, limit: float | None = None, value_offset: float = 0.0,
+        out: None = None, **parameters: _Real
+    ) -> Any: ...
+
+class _Bias:
+    __name__: str
+    __qualname__: str
+    activation: _Activation
+    record: Any  # fastact.catalog.Record
+    @overload
+    def __call__(
+        self, x: NDArray[_F], b: NDArray[_F], /, axis: int = -1, *, mask: ArrayLike | None = None, scale: float = 1.0, out: None = None,
+        **parameters: _Real
+    ) -> NDArray[_F]: ...
+    @overload
+    def __call__(
+        self, x: _Real, b: _Real, /, axis: int = -1, *, mask: ArrayLike | None = None, scale: float = 1.0, out: _Out | tuple[_Out],
+        **parameters: _Real
+    ) -> _Out: ...
+    @overload
+    def __call__(
+        self, x: _Real, b: _Real, /, axis: int = -1, *, mask: ArrayLike | None = None, scale: float = 1.0, out: None = None, **parameters: _Real
+    ) -> Any: ...
+    @overload
+    def backward(
+        self, grad_output: NDArray[_F], x: NDArray[_F], b: NDArray[_F], /, axis: int = -1, *, mask: ArrayLike | None = None, scale: float = 1.0,
+        out: tuple[NDArray[Any] | None, NDArray[Any] | None] | None = None, **parameters: _Real
+    ) -> tuple[NDArray[_F], NDArray[_F]]: ...
+    @overload
+    def backward(
+        self, grad_output: _Real, x: _Real, b: _Real, /, axis: int = -1, *, mask: ArrayLike | None = None, scale: float = 1.0,
+        out: tuple[NDArray[Any] | None, NDArray[Any] | None] | None = None, **parameters: _Real
+    ) -> tuple[Any, Any]: ...
+
+def bias(act: str | _Activation) -> _Bias: ...
 def explain(
     activation: str | _Function,
     x: ArrayLike | None = None,
@@ -75,6 +147,7 @@ def explain(
     dtype: DTypeLike | None = None,
     accuracy: _Accuracy | None = None,
 ) -> _Explanation: ...
+def gated(act: str | _Activation) -> _Gated: ...
 def get(name: str, like: _Library | None = None) -> _Activation: ...
 def get_accuracy() -> _Accuracy: ...
 def get_backend() -> _Backend: ...
@@ -170,6 +243,8 @@ def _call(record, mode, row):
         words.append("output: None = None")
     words += [f"{p.name}: {real} = {p.default!r}" for p in record.accepted(mode) if p.convention]
     words += [f"{name}: {'float' if choices is None else 'str | bool'} = {default!r}" for name, (default, choices) in record.also.items()]
+    if mode.startswith("backward") and record.parameter_gradients is not None:
+        words.append("parameters: Literal[False] = False")
     two = catalog.OUTPUTS[mode] == 2
     if out:
         words.append("out: tuple[_Out, _Out2]" if two else "out: _Out | tuple[_Out]")
@@ -182,6 +257,16 @@ def _call(record, mode, row):
     return f"    @overload\n    def __call__(self, {', '.join(words)}) -> {result}: ...\n"
 
 
+def _training_call(record):
+    """The overload of ``backward`` with ``parameters=True``, as text."""
+    given = record.given("backward")
+    words = ["grad_output: _Real", "x: _Real", *[f"{p.name}: _Real = {p.default!r}" for p in given], "*", "parameters: Literal[True]", "output: None = None"]
+    words += [f"{p.name}: _Real = {p.default!r}" for p in record.accepted("backward") if p.convention]
+    words += [f"{name}: {'float' if choices is None else 'str | bool'} = {default!r}" for name, (default, choices) in record.also.items()]
+    words.append("out: NDArray[Any] | tuple[NDArray[Any] | None, ...] | None = None")
+    return f"    @overload\n    def __call__(self, {', '.join(words)}) -> tuple[{', '.join(['Any'] * (1 + len(given)))}]: ...\n"
+
+
 def _class_name(record, mode):
     return "_" + "".join(word.title() for word in f"{record.name}_{'' if mode == 'value' else mode}".split("_"))
 
@@ -189,6 +274,8 @@ def _class_name(record, mode):
 def _class(record, mode):
     modes = [m for m in (mode, f"{mode}_from_output") if m in record.modes]
     calls = "".join(_call(record, m, row) for m in modes for row in _OVERLOADS)
+    if mode == "backward" and record.parameter_gradients is not None:
+        calls += _training_call(record)
     if mode != "value":
         return f"class {_class_name(record, mode)}(_Function):\n{calls}\n"
     parts = "".join(f"    {m}: {_class_name(record, m)}\n" for m in ("grad", "value_and_grad", "backward"))
@@ -198,7 +285,8 @@ def _class(record, mode):
 def stub():
     """The text of ``__init__.pyi``."""
     functions = [line.removeprefix("def ").partition("(")[0] for line in _HEADER.splitlines() if line.startswith("def ")]
-    text = f"{_HEADER}\n__all__ = {[*functions, *catalog.records(), *_ALONG_AXIS]}\n\n"
+    text = f"{_HEADER}\n__all__ = {[*functions, *catalog.gated_units(), *catalog.records(), *_ALONG_AXIS]}\n\n"
+    text += "".join(f"{name}: _Gated\n" for name in catalog.gated_units()) + "\n"
     for record in catalog.records().values():
         text += "".join(_class(record, mode) for mode in ("grad", "value_and_grad", "backward", "value"))
         text += f"{record.name}: {_class_name(record, 'value')}\n\n"

@@ -73,24 +73,9 @@ intptr_t last_level_cache() {
 // Bytes. Best of 1,024 to 32,768 (64 M float32 relu, one thread: 31 ms; 8,192: 38; without streaming 44).
 constexpr intptr_t STAGE_BLOCK = 2048;
 
-#if FASTACT_SSE2
-void stream_copy(char *to, const char *from, size_t bytes) {
-    const size_t head = std::min(bytes, size_t(-reinterpret_cast<uintptr_t>(to)) % LINE);   // whole lines only: parts are slow
-    std::memcpy(to, from, head);
-    to += head, from += head, bytes -= head;
-    for (; bytes >= size_t(LINE); to += LINE, from += LINE, bytes -= LINE)
-        for (int i = 0; i < LINE; i += 16)
-            _mm_stream_si128(reinterpret_cast<__m128i *>(to + i), _mm_loadu_si128(reinterpret_cast<const __m128i *>(from + i)));
-    std::memcpy(to, from, bytes);
-}
-#endif
-
 // From a block to memory, around the cache or through it.
 void put_block(char *to, const char *from, size_t bytes, bool stream) {
-#if FASTACT_SSE2
     if (stream) return stream_copy(to, from, bytes);
-#endif
-    (void)stream;
     std::memcpy(to, from, bytes);
 }
 
@@ -131,9 +116,7 @@ struct Contiguous {
             put(y + at, block[0], bytes);
             if (two) put(z + at, block[1], bytes);
         }
-#if FASTACT_SSE2
-        if (how == Store::streamed) _mm_sfence();
-#endif
+        if (how == Store::streamed) stream_done();
     }
 
     void put(char *to, const char *from, size_t bytes) const { put_block(to, from, bytes, how == Store::streamed); }
@@ -165,9 +148,7 @@ struct Converted {
             if (!direct) put(out, to, block[1], narrowed, count);
             if (two_out) put(second, other, block[2], narrowed, count);
         }
-#if FASTACT_SSE2
-        if (stream) _mm_sfence();
-#endif
+        if (stream) stream_done();
     }
 
     void put(const Format *format, char *to, const char *block, char *narrowed, intptr_t count) const {
@@ -517,6 +498,24 @@ void ufunc_loop(char **args, const intptr_t *dimensions, const intptr_t *steps, 
         strides[k] = rest ? &zero : &steps[arg];
     }
     run_strided(plan, 1, &n, pointers, strides);
+}
+
+void stream_copy(char *to, const char *from, size_t bytes) {
+#if FASTACT_SSE2
+    const size_t head = std::min(bytes, size_t(-reinterpret_cast<uintptr_t>(to)) % LINE);   // whole lines only: parts are slow
+    std::memcpy(to, from, head);
+    to += head, from += head, bytes -= head;
+    for (; bytes >= size_t(LINE); to += LINE, from += LINE, bytes -= LINE)
+        for (int i = 0; i < LINE; i += 16)
+            _mm_stream_si128(reinterpret_cast<__m128i *>(to + i), _mm_loadu_si128(reinterpret_cast<const __m128i *>(from + i)));
+#endif
+    std::memcpy(to, from, bytes);
+}
+
+void stream_done() {
+#if FASTACT_SSE2
+    _mm_sfence();
+#endif
 }
 
 void set_stream_bytes(intptr_t bytes) { stream_bytes.store(bytes > 0 ? bytes : 0); }

@@ -1,5 +1,6 @@
 // Runs a kernel over real arrays: blocks, threads, layout, streaming stores. Knows nothing of mathematics, nor of Python.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 
 #include "pool.hpp"
@@ -73,5 +74,7 @@ void ufunc_loop(char **args, const intptr_t *dimensions, const intptr_t *steps, 
 // Contiguous outputs of more bytes than this, together, go around the cache. 0 = never.
 void set_stream_bytes(intptr_t bytes);
 intptr_t get_stream_bytes();
+void stream_copy(char *to, const char *from, size_t bytes);   // around the cache, where the processor can
+void stream_done();                                           // after the last one, in each thread
 
 }  // namespace fastact

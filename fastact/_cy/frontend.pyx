@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
 """The compiled front end: a callable that checks its arguments, runs the kernel at once where it can, and hands over to the general
-path (activation.py, over a real NumPy ufunc) for everything else."""
+path (callables.py, over a real NumPy ufunc) for everything else."""
 
 import sys
 
@@ -684,3 +684,4 @@ def get_thresholds_ns():
 
 
 include "rows.pxi"
+include "pipeline.pxi"

@@ -4,6 +4,10 @@ from .. import catalog, translate
 
 SHORT = {"float32": "float", "float64": "double"}
 
+# The loops of stages.h: what a pipeline does around a kernel.
+STAGES = ("copy", "multiply", "add", "scaled", "dropped", "limited_gate", "limited_value", "gated_backward", "within_limits")
+SUMS = ("sum_all", "sum_columns")
+
 HEADER = '''# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 # cython: freethreading_compatible=True, always_allow_keywords=False, binding=False
 # Generated from formulas.py by fastact/_cy/generate.py.
@@ -12,6 +16,9 @@ from libc.stdint cimport intptr_t
 
 cdef extern from "primitives.h" nogil:
 {intrinsics}
+
+cdef extern from "stages.h" nogil:
+{stages}
 
 cdef extern from "convert.h" nogil:
     void fastact_widen_float16(const void *, void *, intptr_t) noexcept
@@ -83,26 +90,31 @@ def kernel(record, mode, precision, varying, writer):
     name = f"{record.name}_{mode}_{precision}" + ("_varying" if varying else "")
     arguments = ["x[i]"] + [f"p[{j} * n + i]" if varying else f"p{j}" for j in range(len(record.parameters))]
     call = f"{writer.function_name(record.function(mode))}({', '.join(arguments)})"
+    gradients = [f"d{j}" for j in range(len(record.given(mode)))] if mode == catalog.TRAINING else []
     lines = [f"cdef void {name}(const {real} *x, {real} *y, {real} *z, const {real} *p, intptr_t n) noexcept nogil:", "    cdef intptr_t i"]
     scalars = [] if varying else [f"p{j} = p[{j}]" for j in range(len(record.parameters))]
     if scalars:
         lines.append(f"    cdef {real} " + ", ".join(scalars))
     if mode != "backward_from_output":
-        lines.append(f"    cdef {real} value, derivative")
+        lines.append(f"    cdef {real} " + ", ".join(["value", "derivative", *gradients]))
+    trained = [f"y[{j + 1} * n + i] = z[i] * {name}" for j, name in enumerate(gradients)]
+    if gradients:
+        trained.insert(0, f"{', '.join(gradients)} = {writer.function_name(record.parameter_gradients)}({', '.join(arguments[: 1 + len(gradients)])})")
     faster = record.at_defaults(mode)
     if faster and not varying:
         condition = " and ".join(f"p{j} == {writer.number(p.default)}" for j, p in enumerate(record.parameters))
-        lines += [f"    if {condition}:", *_loop(mode, f"{writer.function_name(faster)}(x[i])", "        "), "        return"]
-    return name, "\n".join([*lines, *_loop(mode, call, "    ")]) + "\n"
+        lines += [f"    if {condition}:", *_loop(mode, f"{writer.function_name(faster)}(x[i])", "        ", trained), "        return"]
+    return name, "\n".join([*lines, *_loop(mode, call, "    ", trained)]) + "\n"
 
 
-def _loop(mode, call, indent):
+def _loop(mode, call, indent, trained):
     body = {
         "value": [f"value, derivative = {call}", "y[i] = value"],
         "grad": [f"value, derivative = {call}", "y[i] = derivative"],
         "value_and_grad": [f"value, derivative = {call}", "y[i] = value", "z[i] = derivative"],
         "backward": [f"value, derivative = {call}", "y[i] = z[i] * derivative"],
         "backward_from_output": [f"y[i] = z[i] * {call}"],
+        catalog.TRAINING: [f"value, derivative = {call}", "y[i] = z[i] * derivative", *trained],
     }[mode]
     return [f"{indent}for i in range(n):", *[f"{indent}    {line}" for line in body]]
 
@@ -113,13 +125,19 @@ def generate():
     for precision in catalog.DTYPES:
         writer = CythonWriter(precision)
         declared += intrinsics(writer)
-        functions = [f for r in catalog.records().values() for f in (r.formula, r.at_defaults("value"), r.from_output) if f is not None]
+        functions = [
+            f for r in catalog.records().values() for f in (r.formula, r.at_defaults("value"), r.from_output, r.parameter_gradients) if f is not None
+        ]
         parts.append(translate.translate(functions, writer))
         for record in catalog.records().values():
-            for mode in record.modes:
+            for mode in record.kernels:
                 for varying in (False, True) if record.parameters else (False,):
                     name, text = kernel(record, mode, precision, varying, writer)
                     parts.append(text)
                     rows.append(f"    table['{record.name}', '{mode}', '{precision}', {varying}] = <intptr_t><kernel_{precision}>{name}")
     table = ["def kernels():", '    """Addresses of all kernels, by (activation, mode, dtype, varying)."""', "    table = {}", *rows, "    return table"]
-    return HEADER.format(intrinsics="\n".join(declared)) + "\n".join(parts) + "\n" + "\n".join(table) + "\n" + FOOTER
+    stages = [(name, precision) for name in (*STAGES, *SUMS) for precision in catalog.DTYPES]
+    table += ["", "", "def stages():", '    """Addresses of the loops of stages.h, by (name, dtype)."""', "    table = {}"]
+    table += [f"    table['{name}', '{precision}'] = <intptr_t>&{name}_{SHORT[precision]}" for name, precision in stages] + ["    return table"]
+    loops = [f"    void {name}_{SHORT[precision]}()" for name, precision in stages]
+    return HEADER.format(intrinsics="\n".join(declared), stages="\n".join(loops)) + "\n".join(parts) + "\n" + "\n".join(table) + "\n" + FOOTER

@@ -40,7 +40,7 @@ def _table():
             continue
         for held, converters in module.converters().items():
             frontend.set_converters(held, *converters)
-        return level, module.kernels()
+        return level, module.kernels(), module.stages()
     return None
 
 
@@ -63,3 +63,8 @@ def rows():
         return importlib.import_module(f".._cy.rows_{level()}", __package__).kernels()
     except ImportError:
         return None
+
+
+def stages():
+    """The addresses of the loops that pipelines put around kernels, by (name, dtype)."""
+    return _table()[2]

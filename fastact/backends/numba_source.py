@@ -36,12 +36,19 @@ def kernel(record, mode, precision, varying):
     parameters = [f"p[{j} * n + i]" if varying else f"p{j}" for j in range(count)]
     call = _call(record, mode, writer, ["x[i]", *parameters])
     scalars = "" if varying else "".join(f"    p{j} = p[{j}]\n" for j in range(count))
-    functions, loop = [record.function(mode)], _loop(mode, call, "    ")
+    functions, trained = list(record.functions(mode)), []
+    if mode == catalog.TRAINING:
+        names = [f"d{j}" for j in range(len(record.given(mode)))]
+        arguments = ", ".join(["x[i]", *parameters[: len(names)]])
+        trained = [f"{', '.join(names)} = {writer.function_name(record.parameter_gradients)}({arguments})"]
+        trained += [f"y[{j + 1} * n + i] = z[i] * {name}" for j, name in enumerate(names)]
+    loop = _loop(mode, call, "    ", trained)
     faster = record.at_defaults(mode)
     if faster and not varying:
         functions.append(faster)
         condition = " and ".join(f"p{j} == {writer.number(p.default)}" for j, p in enumerate(record.parameters))
-        loop = f"    if {condition}:\n" + _loop(mode, f"{writer.function_name(faster)}(x[i])", " " * 8) + "    else:\n" + _loop(mode, call, " " * 8)
+        loop = f"    if {condition}:\n" + _loop(mode, f"{writer.function_name(faster)}(x[i])", " " * 8, trained)
+        loop += "    else:\n" + _loop(mode, call, " " * 8, trained)
     pointer = f"types.CPointer(types.{precision})"
     return _prelude() + translate.translate(functions, writer) + (
         f"\n@numba.cfunc(types.void({', '.join([pointer] * 4)}, types.intp), nopython=True, cache=cached, error_model='numpy')\n"
@@ -49,13 +56,14 @@ def kernel(record, mode, precision, varying):
     )
 
 
-def _loop(mode, call, indent):
+def _loop(mode, call, indent, trained):
     body = {
         "value": [f"value, derivative = {call}", "y[i] = value"],
         "grad": [f"value, derivative = {call}", "y[i] = derivative"],
         "value_and_grad": [f"value, derivative = {call}", "y[i] = value", "z[i] = derivative"],
         "backward": [f"value, derivative = {call}", "y[i] = z[i] * derivative"],
         "backward_from_output": [f"y[i] = z[i] * {call}"],
+        catalog.TRAINING: [f"value, derivative = {call}", "y[i] = z[i] * derivative", *trained],
     }[mode]
     return "".join(f"{indent}{line}\n" for line in ["for i in range(n):", *[f"    {line}" for line in body]])
 

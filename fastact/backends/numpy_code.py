@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from .. import formulas, language, primitives, translate
+from .. import catalog, formulas, language, primitives, translate
 
 # --- The graph -----------------------------------------------------------------------------------------------------------
 
@@ -381,11 +381,15 @@ def _wanted(record, mode, precision, kinds, exponential, wide=False):
         graph.const(np.dtype(precision).type(p.default)) if kind == "default" else graph.input(f"p{i}", kind)
         for i, (p, kind) in enumerate(zip(record.parameters, kinds, strict=True))
     ]
-    function = record.function(mode)
+    function, rest = record.function(mode), inputs
     if inputs and set(kinds) == {"default"} and record.at_defaults(mode):
-        function, inputs = record.at_defaults(mode), []
-    results = graph.call(function, [graph.input("x"), *inputs])
-    if mode == "backward_from_output":
+        function, rest = record.at_defaults(mode), []
+    results = graph.call(function, [graph.input("x"), *rest])
+    if mode == catalog.TRAINING:
+        given = inputs[: len(record.given(mode))]
+        results = (results[1], *graph.call(record.parameter_gradients, [graph.input("x"), *given]))
+        roots = [graph.multiply(graph.input("z"), result) for result in results]
+    elif mode == "backward_from_output":
         roots = [graph.multiply(graph.input("z"), results[0])]
     elif mode == "backward":
         roots = [graph.multiply(graph.input("z"), results[1])]
@@ -417,7 +421,7 @@ _VIEWS = {"r": "ri", "w": "w", "b": "bc"}  # buffers by kind, and the views of o
 class _Code:
     """Python code for a graph: about one ufunc a node, its buffer handed on as soon as nobody needs it."""
 
-    def __init__(self, graph, roots, order, tested=()):
+    def __init__(self, graph, roots, order, outputs, tested=()):
         self.graph = graph
         self.scope = {"np": np, "copyto": np.copyto, "real": graph.type, "bits": graph.integer, "wide": np.float64}
         self.start, self.lines, self.viewed = {}, [], set()
@@ -430,8 +434,8 @@ class _Code:
         # An output may be an input: it is written where nothing is read from inputs any more.
         first, last = roots[0], roots[-1]
         direct = {
-            root: name for root, name in zip(roots, "yz", strict=False)
-            if root.kind == "real" and root.args and self.uses[root] == 1 and not graph.wide
+            root: name for root, name in zip(roots, outputs, strict=False)
+            if outputs == "yz" and root.kind == "real" and root.args and self.uses[root] == 1 and not graph.wide
         }  # fmt: skip
         if first is not last and any(not a.args and a.kind == "real" for a in (last, *last.args)):
             direct.pop(first, None)
@@ -442,7 +446,7 @@ class _Code:
                 self.test(node)
         for node in sorted((n for n in order if n.args), key=lambda n: (n in direct, n in direct and n is last)):
             self.emit(node, direct.get(node))
-        for root, name in zip(roots, "yz", strict=False):
+        for root, name in zip(roots, outputs, strict=False):
             if root not in direct:
                 self.lines.append(f"copyto({name}, {self.text(root)})")
         names = [f"{view}{i}" for kind, n in self.count.items() for i in range(n) for view in _VIEWS[kind]]
@@ -574,7 +578,8 @@ def compiled(record, mode, precision, kinds):
         return (graph, roots, order) if not any(node.op in ("q", "n") for node in order) else None
 
     def finished(*graph, tested=()):
-        code = _Code(*graph, tested=tested)
+        outputs = [f"y[{j}]" for j in range(len(graph[1]))] if mode == catalog.TRAINING else "yz"
+        code = _Code(*graph, outputs, tested)
         exec(compile(code.source, f"<fastact: {record.name}, {mode}, {precision}, NumPy>", "exec"), code.scope)
         types = {"r": (graph[0].type, graph[0].integer), "w": (np.float64,), "b": (np.bool_, np.int8)}
         return code.scope["program"], [types[kind] for kind, n in code.count.items() for _ in range(n)]

@@ -1,0 +1,174 @@
+"""The gradients of an activation's own parameters: right, summed without loss, and one pass with that of the input."""
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+import reference
+import support
+
+import fastact
+from fastact import catalog, translate
+
+TRAINABLE = [r for r in support.RECORDS if r.parameter_gradients is not None]
+OTHERS = [r for r in support.RECORDS if r.parameter_gradients is None]
+EACH = pytest.mark.parametrize("record", support.by_name(TRAINABLE))
+
+# Its own error and the product's, in ULP; what a level without FMA adds; near a zero of it, in units of the largest of its terms.
+ULP = 4.5
+
+
+def names(record):
+    return [p.name for p in record.given("backward")]
+
+
+def exact(record, name, x, values):
+    """The derivative by one parameter at x, by central differences in high precision."""
+    with mpmath.workprec(600):
+        h = mpmath.mpf(2) ** -150
+
+        def at(step):
+            return reference.definition(record, values | {name: mpmath.mpf(values[name]) + step})(mpmath.mpf(x))
+
+        return (at(h) - at(-h)) / (2 * h)
+
+
+@EACH
+def test_shape_of_the_formula(record):
+    read = translate.source(record.parameter_gradients)
+    assert read.arguments == ["x", *names(record)], "x, then the parameters, without conventions"
+    assert len(read.results) == len(names(record))
+
+
+@EACH
+@pytest.mark.parametrize("dtype", support.DTYPES)
+def test_derivatives(record, dtype, backend):
+    rng = np.random.default_rng(2)
+    x = np.concatenate([rng.normal(0, 2, 60), rng.uniform(-40, 40, 40), rng.normal(0, 1e-4, 20)]).astype(dtype)
+    for factor in (1.0, 0.7, 1.9):
+        values = {name: float(dtype_of(dtype)(p.default * factor)) for name, p in zip(names(record), record.given("backward"), strict=True)}
+        arrays = {name: np.full(x.shape, value, dtype) for name, value in values.items()}
+        dx, *gradients = fastact.get(record.name).backward(np.ones_like(x), x, **arrays, parameters=True)
+        support.same_bits(dx, fastact.get(record.name).grad(x, **arrays), "dx")
+        for name, found in zip(names(record), gradients, strict=True):
+            near = np.array([float(exact(record, name, float(v), values)) for v in x])
+            tiny = float(np.finfo(dtype).tiny)
+            error = np.abs(found - near) / np.maximum(reference.unit(near, dtype), tiny)
+            # Where it is a difference of larger terms, its error counts in theirs: they are of the size of the input.
+            of_input = np.abs(found - near) / reference.unit(np.maximum(np.abs(x.astype(float)), tiny), dtype)
+            worst = np.minimum(error, of_input).max()
+            assert worst <= ULP + catalog.NO_FMA_ULP, f"{name} = {values[name]}: {worst} ULP at {x[np.argmax(np.minimum(error, of_input))]}"
+
+
+def dtype_of(dtype):
+    return np.dtype(dtype).type
+
+
+@EACH
+def test_nan_and_infinities(record, backend):
+    for x, finite in ((np.nan, False), (np.inf, None), (-np.inf, None)):
+        _, *gradients = fastact.get(record.name).backward(np.ones(3), np.full(3, x), parameters=True)
+        assert all(np.isnan(g) != np.isfinite(x) and True or not np.isnan(g) or finite is False for g in gradients)
+        if finite is False:
+            assert np.isnan(gradients).all()
+
+
+@EACH
+@pytest.mark.parametrize("dtype", support.DTYPES)
+def test_shapes(record, dtype, backend):
+    f = fastact.get(record.name)
+    rng = np.random.default_rng(4)
+    for shape, lesser in [
+        ((300,), (300,)),
+        ((40, 30), (30,)),
+        ((40, 30), (40, 1)),
+        ((4, 3, 50), (3, 1)),
+        ((4, 3, 50), (4, 1, 50)),
+        ((4, 3, 50), (1, 1, 1)),
+        ((4, 200), ()),
+    ]:
+        x, grad_output = rng.normal(size=shape).astype(dtype), rng.normal(size=shape).astype(dtype)
+        given = [rng.uniform(0.1, 1, lesser).astype(dtype)[()] for _ in names(record)]
+        full = [np.array(np.broadcast_to(g, shape)) for g in given]
+        want_dx, *terms = f.backward(grad_output, x, *full, parameters=True)
+        dx, *gradients = f.backward(grad_output, x, *given, parameters=True)
+        support.same_bits(dx, want_dx, f"{shape} {lesser}")
+        support.same_bits(dx, f.backward(grad_output, x, *given), f"{shape} {lesser}")
+        for gradient, term in zip(gradients, terms, strict=True):
+            assert gradient.dtype == dtype and np.shape(gradient) == lesser
+            wide, axes = (
+                term.astype(np.longdouble),
+                tuple(d for d in range(len(shape)) if d < len(shape) - len(lesser) or lesser[d - len(shape)] == 1),
+            )
+            want = wide.sum(axis=axes).reshape(lesser)
+            size = np.abs(wide).sum(axis=axes).reshape(lesser)
+            assert (np.abs(gradient - want) <= 0.51 * np.spacing(np.abs(gradient)) + size * 2.0**-52).all()
+
+
+def test_ten_million_terms():
+    rng = np.random.default_rng(5)
+    x = -rng.exponential(size=10_000_000).astype(np.float32)
+    grad_output = rng.normal(size=x.size).astype(np.float32)
+    dx, dw = fastact.leaky_relu.backward(grad_output, x, 0.25, parameters=True)
+    exact = math.fsum(value for part in np.split(grad_output * x, 100) for value in part.tolist())
+    assert abs(float(dw) - exact) <= 0.5001 * np.spacing(np.float32(abs(exact)))
+    support.same_bits(dx[:1000], grad_output[:1000] * np.float32(0.25))
+
+
+def test_one_of_a_number_is_a_number(backend):
+    for parameter in (0.2, np.float32(0.2), np.array(0.2)):
+        dx, dw = fastact.leaky_relu.backward(np.ones(3, np.float32), np.array([-1, -2, 3], np.float32), parameter, parameters=True)
+        assert dx.dtype == np.float32 and dw == -3 and isinstance(dw, np.float32)
+    dx, dw = fastact.elu.backward(np.ones(3), np.array([-1.0, 0.0, 3.0]), alpha=np.ones(1), parameters=True)
+    assert dw.shape == (1,)
+
+
+def test_out(backend):
+    x, grad_output, w = (
+        support.sample(600, np.float32).reshape(20, 30),
+        support.sample(600, np.float32, 1).reshape(20, 30),
+        np.full(30, 0.3, np.float32),
+    )
+    dx, dw = fastact.leaky_relu.backward(grad_output, x, w, parameters=True)
+    a, b = np.empty_like(x), np.empty_like(w)
+    results = fastact.leaky_relu.backward(grad_output, x, w, parameters=True, out=(a, b))
+    assert results[0] is a and results[1] is b
+    support.all_same_bits(results, (dx, dw))
+    results = fastact.leaky_relu.backward(grad_output, x, w, parameters=True, out=a)
+    assert results[0] is a
+    inplace = grad_output.copy()
+    support.all_same_bits(fastact.leaky_relu.backward(inplace, x, w, parameters=True, out=inplace), (dx, dw))
+    support.same_bits(fastact.leaky_relu.backward(grad_output, x, w, parameters=False), dx)
+
+
+def test_conventions(backend):
+    x = np.zeros(4)
+    dx, dw = fastact.leaky_relu.backward(np.ones(4), x, 0.1, at_zero=0.5, parameters=True)
+    assert (dx == 0.5).all() and dw == 0
+
+
+@pytest.mark.parametrize("record", support.by_name(OTHERS))
+def test_those_without_say_so(record):
+    with pytest.raises(TypeError, match=f"{record.name} has no gradients by its parameters"):
+        fastact.get(record.name).backward(np.ones(2), np.ones(2), parameters=True)
+
+
+@pytest.mark.parametrize(
+    "call, error, words",
+    [
+        (lambda f, x: f(x, parameters=True), TypeError, "x is missing"),
+        (lambda f, x: f(x, output=x, parameters=True), TypeError, "an output does not do"),
+        (lambda f, x: f(x, x, 0.1, negative_slope=0.2, parameters=True), TypeError, "given twice"),
+        (lambda f, x: f(x, x, 0.1, 0.2, parameters=True), TypeError, "4 positional arguments"),
+        (lambda f, x: f(x, x, slope=0.2, parameters=True), TypeError, "no argument 'slope'"),
+        (lambda f, x: f(x, x, np.ones(7), parameters=True), ValueError, "negative_slope has shape"),
+        (lambda f, x: f(x, x, np.ones((2, 3)), parameters=True), ValueError, "negative_slope has shape"),
+        (lambda f, x: f(x, x, "x", parameters=True), TypeError, "negative_slope: expected a real number"),
+        (lambda f, x: f(np.ones(2), x, parameters=True), ValueError, "grad_output has shape"),
+        (lambda f, x: f(x, x, parameters=True, out=(None,) * 3), TypeError, r"expected a tuple \(dx, negative_slope\)"),
+    ],
+)  # fmt: skip
+def test_errors(call, error, words):
+    with pytest.raises(error, match=words):
+        call(fastact.leaky_relu.backward, np.ones(3))
