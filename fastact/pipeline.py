@@ -240,8 +240,8 @@ def run(record, program, shape, inputs, parameters, outputs, sums=(), *, limit=n
     backend = dispatch.choose(record, program.mode, precision).backend
     constants = limit, offset, scale
     totals = [np.zeros(s) for s in sums]
-    if cython.frontend is not None and backend != "numpy" and dtype.name == precision:
-        given = [p if isinstance(p, np.ndarray) else _scalar(p, dtype) for p in parameters]
+    if cython.frontend is not None and backend != "numpy":
+        given = [p.astype(precision, copy=False) if isinstance(p, np.ndarray) else _scalar(p, np.dtype(precision)) for p in parameters]
         _compiled(record, program, precision, backend).run(shape, [*inputs, *given, *outputs, *totals], constants, in_place, fresh)
         return totals
     blocks = _Blocks(

@@ -31,7 +31,8 @@ void move(char *to, const char *from, intptr_t to_stride, intptr_t from_stride, 
 struct Operand {
     char *data;
     intptr_t strides[MAX_DIMENSIONS];
-    intptr_t size;       // bytes of an element
+    intptr_t size;       // bytes of an element in memory
+    const Format *format;   // null: in blocks it is as in memory
     intptr_t stretch;    // elements that lie side by side, from every multiple of it on; 0 = never straight from memory
     bool direct;         // always straight from memory
     bool constant;       // one number for all
@@ -68,8 +69,13 @@ struct Sweep {
           first_sum(p.inputs + p.plan.parameters + p.outputs) {
         for (int k = 0; k < operands; k++) {
             operand[k].data = data[k];
-            operand[k].size = k >= first_sum ? 8 : types[k] == BYTE ? 1 : p.plan.itemsize;
-            operand[k].move = operand[k].size == 8 ? move<uint64_t> : operand[k].size == 4 ? move<uint32_t> : move<uint8_t>;
+            const bool half = k < first_sum && types[k] >= HALF;
+            operand[k].format = half ? &formats[types[k] == HALF ? FLOAT16 : BFLOAT16] : nullptr;
+            operand[k].size = k >= first_sum ? 8 : types[k] == BYTE ? 1 : half ? 2 : p.plan.itemsize;
+            operand[k].move = operand[k].size == 8   ? move<uint64_t>
+                              : operand[k].size == 4 ? move<uint32_t>
+                              : half                 ? move<uint16_t>
+                                                     : move<uint8_t>;
         }
         for (int d = nd - 1; d >= 0; d--) {
             n *= lengths[d];
@@ -126,7 +132,7 @@ struct Sweep {
             for (int d = 0; d < ndim; d++) aligned |= o.strides[d];
             o.stretch = 1;
             for (int d = 0; d < ndim && o.strides[d] == side; side *= shape[d], d++) o.stretch *= shape[d];
-            if (aligned % o.size) o.stretch = 0;
+            if (aligned % o.size || o.format) o.stretch = 0;
             if (k >= first_output) bytes += n * o.size, whole &= o.stretch == n;
             o.constant = true;
             for (int d = 0; d < ndim; d++) o.constant &= o.strides[d] == 0;
@@ -167,13 +173,19 @@ struct Sweep {
         return memory;
     }
 
-    void gather(const Operand &o, char *to, const intptr_t *at, intptr_t count) const {
+    void gather(const Operand &o, char *block, const intptr_t *at, intptr_t count) const {
+        alignas(64) char held[BLOCK_BYTES];
+        char *to = o.format ? held : block;
         rows(at, count, [&](const intptr_t *where, intptr_t done, intptr_t length) {
             o.move(to + done * o.size, address(o, where), o.size, o.strides[0], length);
         });
+        if (o.format) o.format->widen(held, block, count);
     }
 
-    void scatter(const Operand &o, const char *from, const intptr_t *at, intptr_t count) const {
+    void scatter(const Operand &o, const char *block, const intptr_t *at, intptr_t count) const {
+        alignas(64) char held[BLOCK_BYTES];
+        if (o.format) o.format->narrow(block, held, count);
+        const char *from = o.format ? held : block;
         rows(at, count, [&](const intptr_t *where, intptr_t done, intptr_t length) {
             o.move(address(o, where), from + done * o.size, o.strides[0], o.size, length);
         });

@@ -31,8 +31,8 @@ struct Pipeline {
     fastact_sum sum_doubles;             // as sum_columns, of float64
 };
 
-// How a memory operand's elements lie in memory, and how they get into a block of the plan's precision.
-enum Type { REAL, BYTE };
+// What a memory operand holds: numbers of the plan's precision, bytes, or numbers that are converted on the way to their block.
+enum Type { REAL, BYTE, HALF, BRAIN };
 
 // Into how many pieces a run is cut, whatever the number of threads: the order of additions, and so the bits of a sum, depend on
 // the shape only. `sum_size`: accumulators of all sums together.

@@ -71,7 +71,7 @@ cdef class Pipeline:
         cdef int types[24]
         cdef double values[8]
         cdef intptr_t sum_sizes[24]
-        cdef intptr_t n = 1, total = 0
+        cdef intptr_t n = 1, total = 0, size
         cdef Array a
         cdef double *work = NULL
         assert count == pipe.inputs + pipe.plan.parameters + pipe.outputs + pipe.sums and ndim <= 64 and len(constants) <= 8
@@ -81,7 +81,8 @@ cdef class Pipeline:
         for k in range(count):
             a = <Array><PyObject *>operands[k]
             data[k], rows[k] = data_of(a), strides[k]
-            types[k] = 1 if (<cnp.ndarray>operands[k]).itemsize == 1 else 0
+            size = (<cnp.ndarray>operands[k]).itemsize
+            types[k] = 1 if size == 1 else 0 if size != 2 else 2 if cnp.PyArray_TYPE(<cnp.ndarray>operands[k]) == cnp.NPY_FLOAT16 else 3
             for d in range(ndim):
                 strides[k][d] = 0
             for d in range(ndim_of(a)):
@@ -137,7 +138,7 @@ cdef class Quick:
             return None
         first = <Array><PyObject *>inputs[0]
         descr, ndim, shape = descr_of(first), ndim_of(first), dims_of(first)
-        precision = 0 if descr == FLOAT32 else 1 if descr == FLOAT64 else -1
+        precision = 0 if descr == DESCR[FLOAT32] else 1 if descr == DESCR[FLOAT64] else -1
         if precision < 0 or ndim == 0:
             return None
         pipe = &self.pipes[precision]
@@ -181,7 +182,7 @@ cdef class Quick:
                     return None
                 for j in range(count + k):
                     b = <Array><PyObject *>(inputs[j] if j < count else results[j - count])
-                    if reach_each_other(a, b, 4 << precision):
+                    if reach_each_other(a, b):
                         return None
             for d in range(ndim):
                 strides[operands][d] = strides_of(a)[d]
@@ -200,17 +201,17 @@ cdef class Quick:
 
 
 cdef object fastact_new_like_owned(Array a):
-    made = <object>fastact_new_like(a)
+    made = <object>fastact_new_like(a, descr_of(a))
     Py_DECREF(<PyObject *>made)  # this function's own reference is the one that counts
     return made
 
 
-cdef bint reach_each_other(Array a, Array b, int itemsize) noexcept:
+cdef bint reach_each_other(Array a, Array b) noexcept:
     """Whether the memory of two arrays may overlap."""
     cdef char *low_a
     cdef char *high_a
     cdef char *low_b
     cdef char *high_b
-    extent(a, &low_a, &high_a, itemsize)
-    extent(b, &low_b, &high_b, itemsize)
+    extent(a, &low_a, &high_a)
+    extent(b, &low_b, &high_b)
     return low_a < high_b and low_b < high_a
