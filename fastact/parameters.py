@@ -19,13 +19,15 @@ def _program(names, summed):
     )  # fmt: skip
 
 
-def backward(function, grad_output=None, x=None, *given, out=None, **parameters):
+def backward(function, grad_output=None, x=None, *given, out=None, accuracy=None, **parameters):
     """Serve ``f.backward(grad_output, x, ..., parameters=True)``; `function` is ``f.backward``."""
     record, who = function.record, function.__qualname__
     if record.parameter_gradients is None:
         why = "which no library trains" if record.given("backward") else "none"
         there = ", ".join(p.name for p in record.given("backward")) or "none"
         raise TypeError(f"{who}: parameters=True, but {record.name} has no gradients by its parameters ({there}: {why})")
+    if accuracy not in (None, "default"):
+        raise ValueError(f"{who}: accuracy: {accuracy!r} is not to be had with parameters=True; leave it out, or give float64 arrays")
     for name, value in (("grad_output", grad_output), ("x", x)):
         if value is None:
             raise TypeError(

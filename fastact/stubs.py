@@ -260,7 +260,7 @@ def _call(record, mode, row):
 def _training_call(record):
     """The overload of ``backward`` with ``parameters=True``, as text."""
     given = record.given("backward")
-    words = ["grad_output: _Real", "x: _Real", *[f"{p.name}: _Real = {p.default!r}" for p in given], "*", "parameters: Literal[True]", "output: None = None"]
+    words = ["grad_output: _Real", "x: _Real", *[f"{p.name}: _Real = {p.default!r}" for p in given], "*", "parameters: Literal[True]", "output: None = None", 'accuracy: Literal["default"] | None = None']
     words += [f"{p.name}: _Real = {p.default!r}" for p in record.accepted("backward") if p.convention]
     words += [f"{name}: {'float' if choices is None else 'str | bool'} = {default!r}" for name, (default, choices) in record.also.items()]
     words.append("out: NDArray[Any] | tuple[NDArray[Any] | None, ...] | None = None")

@@ -158,6 +158,7 @@ def test_those_without_say_so(record):
     "call, error, words",
     [
         (lambda f, x: f(x, parameters=True), TypeError, "x is missing"),
+        (lambda f, x: f(x, x, accuracy="high", parameters=True), ValueError, "accuracy: 'high' is not to be had"),
         (lambda f, x: f(x, output=x, parameters=True), TypeError, "an output does not do"),
         (lambda f, x: f(x, x, 0.1, negative_slope=0.2, parameters=True), TypeError, "given twice"),
         (lambda f, x: f(x, x, 0.1, 0.2, parameters=True), TypeError, "4 positional arguments"),
