@@ -101,6 +101,24 @@ def test_the_same_bits_from_any_number_of_threads(shape, axis, backend):
             support.all_same_bits(other, results[0], f"{dtype}")
 
 
+@pytest.mark.skipif(not support.HAS_EXTENSION, reason="streaming stores are the extension's")
+def test_large_results_around_the_cache(many_threads):
+    for shape, axis in [((400, 301), -1), ((30, 5, 777), 1)]:
+        x, b, grad_output, mask = arrays(shape, axis, np.float32)
+        act = fastact.bias("silu")
+        y, (dx, db) = act(x, b, axis, mask=mask), act.backward(grad_output, x, b, axis, mask=mask)
+        before = cython.frontend.get_stream_bytes()
+        cython.frontend.set_stream_bytes(1)
+        for shift in (0, 1, 5):
+            holder = np.full(x.size + 40, 5, np.float32)
+            out = holder[shift : shift + x.size].reshape(shape)
+            support.same_bits(act(x, b, axis, mask=mask, out=out), y, f"shifted by {shift}")
+            support.all_same_bits(act.backward(grad_output, x, b, axis, mask=mask, out=(out, None)), (dx, db), f"shifted by {shift}")
+            out[...] = 5
+            assert (holder == 5).all(), "memory beside the result was written to"
+        cython.frontend.set_stream_bytes(before)
+
+
 def test_the_sum_does_not_lose_digits(backend):
     n = 200_000 if backend == "numpy" else 2_000_000
     rng = np.random.default_rng(0)
