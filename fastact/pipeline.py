@@ -197,15 +197,11 @@ def _add(total, rest, terms):
     total[...] = new
 
 
-def _scalar(p, dtype):
-    """A parameter as an array of no dimension; too large for the dtype, it is infinite, without a warning."""
-    return (
-        np.array(p, dtype)
-        if abs(p) < 1e38
-        else np.array(p).astype(dtype)
-        if dtype == np.float64 or not np.isfinite(p)
-        else np.array(np.copysign(np.inf, p), dtype)
-    )
+def _scalar(p, precision):
+    """A parameter as an array of no dimension; too large for the precision, it is infinite, without a warning."""
+    if abs(p) > float(np.finfo(precision).max):
+        p = np.copysign(np.inf, p)
+    return np.array(p, precision)
 
 
 # --- Running -------------------------------------------------------------------------------------------------------------
@@ -241,7 +237,7 @@ def run(record, program, shape, inputs, parameters, outputs, sums=(), *, limit=n
     constants = limit, offset, scale
     totals = [np.zeros(s) for s in sums]
     if cython.frontend is not None and backend != "numpy":
-        given = [p.astype(precision, copy=False) if isinstance(p, np.ndarray) else _scalar(p, np.dtype(precision)) for p in parameters]
+        given = [p.astype(precision, copy=False) if isinstance(p, np.ndarray) else _scalar(p, precision) for p in parameters]
         _compiled(record, program, precision, backend).run(shape, [*inputs, *given, *outputs, *totals], constants, in_place, fresh)
         return totals
     blocks = _Blocks(

@@ -273,3 +273,9 @@ def test_gradients_are_those_of_differences():
         step[i] = h
         difference = [(fastact.swiglu(x + s * step, limit=1.5, value_offset=0.5) * weight).sum() for s in (1, -1)]
         assert abs((difference[0] - difference[1]) / (2 * h) - dx[i]) < 1e-7
+
+
+def test_parameters_beyond_the_dtype(backend):
+    one = np.ones(2, np.float32)
+    np.testing.assert_array_equal(fastact.gated("elu")(one, -one, alpha=1e300), [-np.inf, -np.inf])
+    assert np.isnan(fastact.gated("elu")(one, -one, alpha=np.nan)).all()

@@ -67,11 +67,9 @@ def dtype_of(dtype):
 
 @EACH
 def test_nan_and_infinities(record, backend):
-    for x, finite in ((np.nan, False), (np.inf, None), (-np.inf, None)):
+    for x in (np.nan, np.inf, -np.inf):
         _, *gradients = fastact.get(record.name).backward(np.ones(3), np.full(3, x), parameters=True)
-        assert all(np.isnan(g) != np.isfinite(x) and True or not np.isnan(g) or finite is False for g in gradients)
-        if finite is False:
-            assert np.isnan(gradients).all()
+        assert np.isnan(gradients).all() if x != x else not np.isnan(gradients).any()
 
 
 @EACH
