@@ -202,7 +202,7 @@ def _own_copy():
         return None
     import numba as compiler
 
-    from fastact.activation import Runner, _setup
+    from fastact.callables import Runner, _setup
 
     pointer = compiler.types.CPointer(compiler.types.float32)
 

@@ -33,7 +33,7 @@ _dispatch.start()
 # What is imported when first asked for, so that an import pays for none of it, and from where. No module may have the name of a function:
 # importing it would hide the function.
 _LATER = {
-    "bias": "biasing", "gated": "gating", "get": "activation", "names": "activation", "rrelu_training": "training", "warmup": "activation", "gumbel_softmax": "axis", "hardmax": "axis",
+    "bias": "biasing", "gated": "gating", "get": "callables", "names": "callables", "rrelu_training": "training", "warmup": "callables", "gumbel_softmax": "axis", "hardmax": "axis",
     "log_softmax": "axis", "logsumexp": "axis", "maxout": "axis", "softmax": "axis", "softmin": "axis", "sparsemax": "axis",
 }  # fmt: skip
 _GATED = _catalog.gated_units()

@@ -20,8 +20,8 @@ import typing
 import numpy as np
 
 from . import catalog, dispatch
-from .activation import get
 from .backends import cython
+from .callables import get
 
 SIZES = (16, 32_768, 1_048_576)
 MODES = ("value", "value_and_grad")

@@ -2,7 +2,7 @@
 
 import functools
 
-from . import activation, pipeline
+from . import callables, pipeline
 from .pipeline import Program, Step
 
 
@@ -181,7 +181,7 @@ def bias(act):
     >>> fastact.bias("relu")(np.array([[1.0, -2.0]]), np.array([1.0, 1.0]))
     array([[2., 0.]])
     """
-    return _made(activation.resolve(act, "bias"))
+    return _made(callables.resolve(act, "bias"))
 
 
 @functools.cache

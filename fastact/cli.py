@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-from . import __version__, activation, catalog, dispatch, settings
+from . import __version__, callables, catalog, dispatch, settings
 from .backends import cython, numba
 
 PROGRAM = "python -m fastact"
@@ -315,7 +315,7 @@ def warmup(options):
     with progress("compiling") as show:
         for done, name in enumerate(names):
             show(done, len(names), name)
-            count += activation.warmup(name, dtype=options.dtype, mode=options.mode, backend=options.backend)
+            count += callables.warmup(name, dtype=options.dtype, mode=options.mode, backend=options.backend)
     seconds = time.perf_counter() - start
     if options.json:
         show_json({"kernels": count, "seconds": round(seconds, 3), "cache_folder": str(settings.cache_folder())})

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from . import activation, catalog, pipeline
+from . import callables, catalog, pipeline
 from .pipeline import Program, Step
 
 _PAPERS = {
@@ -219,7 +219,7 @@ def gated(act):
     >>> fastact.gated(fastact.relu)([2.0, -3.0], [5.0, 7.0])
     array([ 10., -21.])
     """
-    return _made(activation.resolve(act, "gated"))
+    return _made(callables.resolve(act, "gated"))
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .activation import get
+from .callables import get
 
 
 def rrelu_training(x, rng, lower=1 / 8, upper=1 / 3):

@@ -10,8 +10,8 @@ import timeit
 import numpy as np
 
 from . import bench, catalog, dispatch
-from .activation import Runner, _setup, get, warm
 from .backends import cython, numba
+from .callables import Runner, _setup, get, warm
 
 BLOCK_BYTES = 16_384  # of each operand: all of them together stay in the first-level cache
 REPEATS = 7

@@ -1,7 +1,7 @@
 """The NumPy ufuncs of all activations and modes, by their names: ``fastact.ufuncs.relu``, ``fastact.ufuncs.gelu_grad``. Pickle finds
 them here."""
 
-from . import activation, catalog
+from . import callables, catalog
 
 
 def __getattr__(name):
@@ -13,7 +13,7 @@ def __getattr__(name):
             except LookupError:
                 continue
             if record.ufunc_name(mode) == name and mode in record.modes:
-                return activation.get(record.name).mode_ufunc(mode)
+                return callables.get(record.name).mode_ufunc(mode)
     raise AttributeError(f"there is no ufunc {name!r}")
 
 

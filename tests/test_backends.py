@@ -10,7 +10,7 @@ import reference
 import support
 
 import fastact
-from fastact import activation, catalog, dispatch
+from fastact import callables, catalog, dispatch
 from fastact.backends import cython, numba
 
 ROWS = pytest.mark.parametrize("record, mode", support.rows())
@@ -55,8 +55,8 @@ def level_runner(record, mode, level):
     """A compiled callable of one mode over the kernels of one level."""
     module = importlib.import_module(f"fastact._cy.kernels_{level}")
     table = module.kernels()
-    runner = activation.Runner()
-    activation._setup(runner, record, mode, None)
+    runner = callables.Runner()
+    callables._setup(runner, record, mode, None)
     for index, precision in enumerate(support.DTYPES):
         varying = table[record.name, mode, precision, True] if record.parameters else 0
         runner.set_kernel(index, table[record.name, mode, precision, False], varying, dispatch.UNMEASURED_NS)
