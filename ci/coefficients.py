@@ -183,6 +183,15 @@ def cosine_rest_ratio(w):
     return (mpmath.cos(mpmath.sqrt(w)) - 1 + w / 2) / w**2
 
 
+def atan(precision):
+    """atan(v) / v, less 1, in v * v."""
+    largest, degree = mpf("0.1716"), {"float32": 5, "float64": 11}[precision]
+    grid = [w for w in chebyshev_grid(0, largest, 12 * (degree + 2)) if w]
+    values = {w: mpmath.atan(mpmath.sqrt(w)) / mpmath.sqrt(w) for w in grid}
+    c, error, _ = fit(lambda w: (values[w] - 1) / w, lambda w: w / values[w], grid, range(degree + 1), precision)
+    return c, f"degree {degree}, {in_bits(error)}"
+
+
 MILLS = {  # largest a, k, r0, degree
     "float32": (14.5, 3.359375, 0.10546875, 9),
     "float64": (39, 5.5, 0.0625, 21),
@@ -271,6 +280,16 @@ SINE_TEXT = """sin(x) = x + x**3 P(x * x), |x| <= 0.9: more than pi / 4, for wha
 COSINE_TEXT = """cos(x) = 1 - x * x / 2 + x**4 P(x * x), |x| <= 0.9."""
 
 
+ATAN_TEXT = """atan(v) = fma(v * w, P(w), v), w = v * v, |v| <= tan(pi/8)."""
+
+
+def parts_of(value, precision, bits):
+    """`value` as a sum of three numbers of this precision; the first two have this many bits, so that small multiples are exact."""
+    first = mpmath.floor(value * 2**bits) / mpf(2) ** bits
+    second = mpmath.floor((value - first) * 2 ** (2 * bits)) / mpf(2) ** (2 * bits)
+    return tuple(rounded(v, precision) for v in (first, second, value - first - second))
+
+
 def comment(text, *lines):
     return "".join(f"# {line}\n" for line in [*text.splitlines(), *lines])
 
@@ -327,6 +346,14 @@ def make():
         low = {p: rounded(number - mpf(high[p]), p) for p in SIGNIFICANT}
         parts.append(comment(f"{text}, and what that is rounded by.") + table(name, high) + table(f"{name}_LOW", low))
     parts.append(comment(HAZARD_TEXT) + table("HAZARD", {p: hazard_series(n) for p, n in {"float32": 6, "float64": 9}.items()}))
+    pi_half = {"float32": parts_of(mpmath.pi / 2, "float32", 11), "float64": parts_of(mpmath.pi / 2, "float64", 32)}
+    parts.append(
+        comment("pi/2 in three parts; the first two have trailing zeros, so that small multiples of them are exact even without fma.")
+        + "\n".join(table(f"PI_HALF_{i}", {p: c[i] for p, c in pi_half.items()}) for i in range(3))
+        + table("TWO_OVER_PI", {p: rounded(2 / mpmath.pi, p) for p in SIGNIFICANT})
+        + table("PI_QUARTER_LOW", {p: rounded(mpmath.pi / 4 - mpf(rounded(mpmath.pi / 4, p)), p) for p in SIGNIFICANT})
+        + table("PI_QUARTER", {p: rounded(mpmath.pi / 4, p) for p in SIGNIFICANT})
+    )
     for name, text, function in (
         ("EXPM1", EXPM1_TEXT, expm1),
         ("LOG1P", LOG1P_TEXT, log1p),
@@ -335,6 +362,7 @@ def make():
         ("SINE", SINE_TEXT, lambda p: plain(sine_rest_ratio, mpf("0.81"), {"float32": 3, "float64": 7}, p)),
         ("COSINE", COSINE_TEXT, lambda p: plain(cosine_rest_ratio, mpf("0.81"), {"float32": 3, "float64": 7}, p)),
         ("MILLS", MILLS_TEXT, mills_polynomial),
+        ("ATAN", ATAN_TEXT, atan),
     ):
         head, both = polynomial(name, text, function)
         parts.append(head + table(name, {p: c for p, (c, _) in both.items()}))

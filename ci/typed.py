@@ -77,6 +77,23 @@ def right(x: Single, d: Double, h: NDArray[np.float16], i: NDArray[np.int64], gr
     print(fastact.explain(fastact.gelu, x, mode="grad").backend)
     fastact.explain("gelu", dtype=np.float32)
 
+    own = fastact.activation(lambda v: v * np.tanh(v), name="own")
+    own.backward(gradient, x, out=x)
+
+    @fastact.activation(name="other", derivative=lambda v: 2 * v)
+    def other(v: Any, beta: float = 1.0) -> Any:
+        return fastact.math.where(v > 0, beta * fastact.math.exp(v), v)
+
+    other(x)
+    print(fastact.check(other), fastact.check("gelu").passed, fastact.export(own))
+    print(fastact.health("relu", x, axis=(0, 1)).advice)
+    with fastact.watch() as seen:
+        fastact.relu(x)
+    print(seen.layers[0].dead)
+    fastact.plot("gelu", own, span=(-3, 3), path="x.png")
+    fastact.gelu.plot(dark=True)
+    fastact.warmup(own)
+
 
 def wrong(x: Single, c: NDArray[np.complex128], gradient: Single) -> None:
     fastact.reul(x)  # type: ignore[attr-defined]
@@ -102,5 +119,8 @@ def wrong(x: Single, c: NDArray[np.complex128], gradient: Single) -> None:
     fastact.set_accuracy("low")  # type: ignore[arg-type]
     fastact.relu(x, accuracy="low")  # type: ignore[call-overload]
     fastact.explain("gelu", x, mode="valeu")  # type: ignore[arg-type]
+    fastact.activation("relu")  # type: ignore[call-overload]
+    fastact.check(3)  # type: ignore[arg-type]
+    fastact.health("relu")  # type: ignore[call-arg]
     y: int = fastact.relu(x)  # type: ignore[assignment]
     print(y)

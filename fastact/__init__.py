@@ -33,8 +33,11 @@ _dispatch.start()
 # What is imported when first asked for, so that an import pays for none of it, and from where. No module may have the name of a function:
 # importing it would hide the function.
 _LATER = {
-    "bias": "biasing", "gated": "gating", "get": "callables", "names": "callables", "rrelu_training": "training", "warmup": "callables", "gumbel_softmax": "axis", "hardmax": "axis",
-    "log_softmax": "axis", "logsumexp": "axis", "maxout": "axis", "softmax": "axis", "softmin": "axis", "sparsemax": "axis",
+    "get": "callables", "names": "callables", "warmup": "callables", "rrelu_training": "training", "bias": "biasing", "gated": "gating",
+    "gumbel_softmax": "axis", "hardmax": "axis", "log_softmax": "axis", "logsumexp": "axis", "maxout": "axis", "softmax": "axis",
+    "softmin": "axis", "sparsemax": "axis", "activation": "custom", "export": "custom", "check": "checking", "health": "monitor",
+    "watch": "monitor", "plot": "plotting", "ActivationError": "errors", "ActivationWarning": "errors", "DerivativeError": "errors",
+    "LinearActivationError": "errors", "UnsupportedOperationError": "errors",
 }  # fmt: skip
 _GATED = _catalog.gated_units()
 
@@ -45,10 +48,12 @@ __all__ = [
 
 
 def __getattr__(name):
-    if name.startswith("_"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
 
+    if name == "math":  # a module, for fastact.math.exp
+        return importlib.import_module(".math", __name__)
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in _LATER:
         found = getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
     elif name in _GATED:
@@ -58,7 +63,7 @@ def __getattr__(name):
             record = _catalog.attribute(name)
         except LookupError as error:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}; {str(error).removeprefix('name: ')}") from None
-        found = importlib.import_module(f".{_LATER['get']}", __name__).get(record.name)
+        found = __getattr__("get")(record.name)
     globals()[name] = found
     return found
 

@@ -16,6 +16,7 @@ import numpy as np
 from . import catalog, describe, dispatch, executor
 from .backends import cython, numba
 from .backends import numpy as numpy_backend
+from .errors import ActivationError
 
 _UFUNC_OPTIONS = ("where", "casting", "order", "dtype", "subok", "signature")
 _FLOATS = {np.dtype(name): name for name in catalog.HELD if name != "bfloat16"}  # that is ml_dtypes' to bring
@@ -37,7 +38,7 @@ class _PythonRunner:
         return self._call(*args, **options) if out is None else self._call(*args, out=out, **options)
 
     def _quick(self, x, first, out):
-        if type(x) is not np.ndarray or x.dtype not in _FLOATS or dispatch.overridden() or x.flags.num & _READABLE != _READABLE or not x.ndim:
+        if type(x) is not np.ndarray or x.dtype not in _FLOATS or dispatch.overridden() or dispatch.watchers or x.flags.num & _READABLE != _READABLE or not x.ndim:
             return None
         shape, dtype, (inputs, outputs) = x.shape, x.dtype, self._counts
         z = None
@@ -271,6 +272,9 @@ class Function(Runner):
     # The general path
 
     def _general(self, *args, **kwargs):
+        if dispatch.watchers and self.mode in ("value", "value_and_grad"):
+            for watcher in tuple(dispatch.watchers):
+                watcher.see(self, args, kwargs)
         if not self.record.also.keys().isdisjoint(kwargs):
             return self._meant(kwargs)(*args, **kwargs)
         if "parameters" in kwargs and self.mode == "backward" and kwargs.pop("parameters"):
@@ -293,6 +297,8 @@ class Function(Runner):
                 return ufunc(*operands, **options)
             with np.errstate(over="ignore", under="ignore") if _narrow(out) else contextlib.nullcontext():
                 return ufunc(*operands, out=out, **options)
+        except ActivationError:  # a user's function is being followed
+            raise
         except (TypeError, ValueError, OverflowError) as error:
             raise self._explained(error, mode, inputs, out, options) from None
 
@@ -454,6 +460,10 @@ class Function(Runner):
         return f"<activation {self.__qualname__}{self.__signature__}>"
 
     def __reduce__(self):
+        if hasattr(self.record.formula, "custom"):
+            from . import custom
+
+            return custom.reduced(self.record, self.mode)
         return (_restore, (self.record.name, self.mode))
 
     def __copy__(self):
@@ -484,6 +494,17 @@ class Activation(Function):
         """The NumPy ufunc of a mode by its name."""
         holder = self if mode == "value" else self.backward if mode == "backward_from_output" else getattr(self, mode)
         return holder._public_ufunc(mode)
+
+    def plot(self, **options):
+        """Draw value and derivative: see `fastact.plot`."""
+        from . import plotting
+
+        return plotting.plot(self, **options)
+
+    def _repr_html_(self):
+        from . import plotting
+
+        return plotting.html(self)
 
     @property
     def grad_ufunc(self):
@@ -618,6 +639,11 @@ def _made(record):
     return Activation(record)
 
 
+def own(record):
+    """An activation that is not in the catalog."""
+    return _made(record)
+
+
 def get(name, like=None):
     """Return an activation by its name or an alias; case, hyphens and underscores do not matter.
 
@@ -693,8 +719,8 @@ def warmup(name=None, dtype=None, mode=None, backend=None):
 
     Parameters
     ----------
-    name : str or list of str, optional
-        Activations; all if not given.
+    name : str, activation, or list of them, optional
+        Activations; all of the catalog if not given.
     dtype : str or dtype, optional
         Of the arrays; all if not given. float16 and bfloat16 are computed in float32.
     mode : str or list of str, optional
@@ -712,7 +738,8 @@ def warmup(name=None, dtype=None, mode=None, backend=None):
     >>> import fastact
     >>> count = fastact.warmup("relu", dtype="float32", mode="value")
     """
-    chosen = catalog.records().values() if name is None else [catalog.find(n) for n in ([name] if isinstance(name, str) else name)]
+    named = [name] if isinstance(name, (str, Function)) else name
+    chosen = catalog.records().values() if name is None else [n.record if isinstance(n, Function) else catalog.find(n) for n in named]
     precisions = catalog.DTYPES if dtype is None else [catalog.computed_in(_held(dtype), dispatch.get_accuracy())]
     wanted = None if mode is None else [mode] if isinstance(mode, str) else list(mode)
     for m in wanted or ():

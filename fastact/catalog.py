@@ -111,7 +111,8 @@ class Record(collections.namedtuple("Record", _FIELDS)):
         return self.name if mode == "value" else f"{self.name}_{mode}"
 
 
-def _record(name, formula):
+def record_of(name, formula):
+    """The record of a formula."""
     code = formula.__code__
     plain, conventions = code.co_varnames[1 : code.co_argcount], code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
     parameters = [Parameter(p, float(d), False) for p, d in zip(plain, formula.__defaults__ or (), strict=True)]
@@ -145,7 +146,7 @@ def places(formula, parameters):
 def records():
     """All records by canonical name, in the order of `formulas`."""
     return {
-        name: _record(name, formula)
+        name: record_of(name, formula)
         for name, formula in vars(formulas).items()
         if isinstance(formula, types.FunctionType) and hasattr(formula, "entry")
     }

@@ -325,6 +325,40 @@ def warmup(options):
         print("Nothing had to be compiled: every call has a compiled kernel that is at least as fast.")
 
 
+def plot(options):
+    """Draw activations and their derivatives into a file (png, svg, pdf)."""
+    from . import plotting
+
+    names = _known(options.names)
+    try:
+        import matplotlib
+
+        matplotlib.use("agg")
+        plotting.plot(*names, span=options.span, derivative=not options.value_only, dark=options.dark, path=options.output)
+    except (ImportError, ValueError, OSError) as error:
+        raise Failure(str(error)) from None
+    print(f"The picture is {pathlib.Path(options.output).resolve()}")
+
+
+def check(options):
+    """Look activations over: derivative, kinks, tails, special values, accuracy. Fails if something is wrong."""
+    from . import checking
+
+    names = _known(options.names) or list(catalog.records())
+    reports = []
+    with progress("checking") as show:
+        for done, name in enumerate(names):
+            show(done, len(names), name)
+            reports.append(checking.check(name))
+            if not options.json:
+                print(reports[-1], flush=True)
+    if options.json:
+        show_json([report.as_dict() for report in reports])
+    failed = [report.name for report in reports if not report.passed]
+    if failed:
+        raise Failure(f"{', '.join(failed)}: something is wrong")
+
+
 def _known(names):
     for name in names or ():
         try:
@@ -351,6 +385,16 @@ def _count(text):
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
     return int(text)
+
+
+def _width(text):
+    try:
+        width = float(text)
+    except ValueError:
+        width = 0.0
+    if not 0 < width < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a width above 0")
+    return width
 
 
 def parser():
@@ -414,6 +458,16 @@ def parser():
     made.add_argument("--dtype", choices=[d for d in catalog.HELD if d != "bfloat16"], default="float32", help="of the argument (default: float32)")
     made.add_argument("--size", type=_size, default=32_768, metavar="N", help="number of elements (default: 32,768)")
     made.add_argument("--accuracy", choices=catalog.ACCURACIES, help="as the call's argument (default: what is set)")
+
+    made = command("plot", plot, "plot gelu silu -o curves.png", as_json=False)
+    made.add_argument("names", nargs="+", metavar="NAME", help="activations to draw")
+    made.add_argument("-o", "--output", metavar="FILE", default="fastact-plot.png", help="where the picture goes (default: fastact-plot.png)")
+    made.add_argument("--span", type=_width, metavar="X", help="draw from -X to X (default: 6, or what the kinks need)")
+    made.add_argument("--value-only", action="store_true", help="leave the derivatives out")
+    made.add_argument("--dark", action="store_true", help="draw on black")
+
+    made = command("check", check, "check gelu silu")
+    names(made, "check")
 
     made = command("warmup", warmup, "warmup gelu silu --dtype float32")
     names(made, "compile")

@@ -30,7 +30,7 @@ def one_line(record, mode):
 @functools.cache
 def docstring(record, mode):
     """The docstring of a mode's callable; its example is computed here."""
-    value, derivative = record.ulp
+    value, derivative = record.ulp or (0, 0)
     outs = "a tuple ``(y, dy)`` of two arrays" if mode == "value_and_grad" else "an array"
     lines = [one_line(record, mode), ""]
     lines += [record.summary, "", f"``{record.definition}``", "", "Parameters", "----------"]
@@ -64,7 +64,10 @@ def docstring(record, mode):
     lines += ["", "Raises", "------", "TypeError", "    An input is not real, or an argument is unknown or missing."]
     lines += ["ValueError", "    Shapes do not fit, or `out` can't be written to.", "", "Notes", "-----"]
     bounds = {"value": f"{value:g} ULP", "value_and_grad": f"{value:g} ULP (value) and {derivative:g} ULP (derivative)"}
-    lines += [f"Error: at most {bounds.get(mode, f'{derivative:g} ULP' + (' plus the rounding of the product' if 'backward' in mode else ''))}, wherever the result is normal."]
+    if record.ulp is None:
+        lines += ["No bound of its error is known; ``fastact.check`` measures it."]
+    else:
+        lines += [f"Error: at most {bounds.get(mode, f'{derivative:g} ULP' + (' plus the rounding of the product' if 'backward' in mode else ''))}, wherever the result is normal."]
     lines += ["float16 and bfloat16 are computed in float32 and rounded once; so is float32 in float64 with ``accuracy='high'``, to 0.51 ULP."]
     if record.derivative_zero and mode != "value":
         x0, term = record.derivative_zero
@@ -86,7 +89,7 @@ def docstring(record, mode):
         lines += [f"Also known as {', '.join(n for n in record.spellings if n != record.kernel_name)}."]
     if record.paper:
         lines += ["", "References", "----------", f".. [1] {record.paper}."]
-    if mode in _EXAMPLES:
+    if mode in _EXAMPLES and not hasattr(record.formula, "custom"):
         lines += ["", "Examples", "--------", ">>> import numpy as np", ">>> import fastact"]
         x = "np.array([-1.0, 0.0, 2.0])"
         lines += [">>> fastact." + _EXAMPLES[mode].format(name=record.name, x=x) + ".round(6)" * (mode != "value_and_grad")]

@@ -22,6 +22,7 @@ _backend = "auto"
 _override = contextvars.ContextVar("fastact_backend", default=None)
 _accuracy = "default"
 _accuracy_override = contextvars.ContextVar("fastact_accuracy", default=None)
+watchers = []  # what `monitor.watch` opened: each is shown the calls that take the general path
 _listeners = []  # called when a decision may have changed
 
 threads = cython.frontend or executor  # who has set_num_threads and get_num_threads
@@ -296,7 +297,8 @@ def choose(record, mode, precision, setting=None):
     if not compiled and numba.available():
         return Choice("numba", measured(record, mode, precision, "numba") or UNMEASURED_NS, "no compiled kernel is ready, so Numba makes one")
     if not compiled:
-        return Choice("numpy", UNMEASURED_NS, "neither the extension nor Numba is installed")
+        why = "Numba, which would compile it, is not installed" if cython.available() else "neither the extension nor Numba is installed"
+        return Choice("numpy", UNMEASURED_NS, why)
     costs = {b: measured(record, mode, precision, b) for b in compiled}
     if len(compiled) > 1 and all(costs.values()):
         best = "numba" if numba_pays(record, mode, precision) else "cython"

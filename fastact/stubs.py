@@ -6,14 +6,21 @@ Each activation gets a class of its own for each mode, with the parameters and d
 from . import catalog
 
 _HEADER = """# Generated from the catalog by fastact/stubs.py.
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar, Unpack, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from . import math as math
 from .dispatch import Explanation as _Explanation
+from .errors import ActivationError as ActivationError
+from .errors import ActivationWarning as ActivationWarning
+from .errors import DerivativeError as DerivativeError
+from .errors import LinearActivationError as LinearActivationError
+from .errors import UnsupportedOperationError as UnsupportedOperationError
 
 __version__: str
 
@@ -65,6 +72,10 @@ class _Activation(_Function):
     @property
     def backward_ufunc(self) -> np.ufunc: ...
     def mode_ufunc(self, mode: _Mode) -> np.ufunc: ...
+    def plot(
+        self, *, span: float | tuple[float, float] | None = None, derivative: bool = True, axes: Any = None, dark: bool | None = None,
+        path: str | os.PathLike[str] | None = None,
+    ) -> Any: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 _Half: TypeAlias = Literal["first", "second"]
@@ -139,6 +150,60 @@ class _Bias:
     ) -> tuple[Any, Any]: ...
 
 def bias(act: str | _Activation) -> _Bias: ...
+class _Report:
+    name: str
+    formula: str
+    passed: bool
+    linear: bool
+    problems: list[str]
+    warnings: list[str]
+    kinks: list[tuple[float, float, float, float]]
+    limits: dict[str, tuple[float, float] | None]
+    range: tuple[float, float]
+    special: str
+    derivative_error: float
+    ulp: tuple[float, float] | None
+    def as_dict(self) -> dict[str, Any]: ...
+
+class _Health:
+    name: str
+    activation: str
+    samples: int
+    units: int
+    dead: float
+    saturated: float
+    flat: float
+    gain: float
+    nan: int
+    infinite: int
+    threshold: float
+    dead_units: NDArray[np.bool]
+    @property
+    def advice(self) -> list[str]: ...
+    def through(self, layers: int = 10) -> float: ...
+    def as_dict(self) -> dict[str, Any]: ...
+    def plot(self, axes: Any = None) -> Any: ...
+
+class _Watch(AbstractContextManager[_Watch, None]):
+    cost: float
+    @property
+    def layers(self) -> list[_Health]: ...
+    @property
+    def through(self) -> float: ...
+    def plot(self, axes: Any = None) -> Any: ...
+    def __exit__(self, *error: object) -> None: ...
+
+@overload
+def activation(
+    function: Callable[..., Any], *, name: str | None = None, derivative: Callable[..., Any] | None = None, kinks: Sequence[float] = (),
+    paper: str = "", check: bool = True,
+) -> _Activation: ...
+@overload
+def activation(
+    function: None = None, *, name: str | None = None, derivative: Callable[..., Any] | None = None, kinks: Sequence[float] = (),
+    paper: str = "", check: bool = True,
+) -> Callable[[Callable[..., Any]], _Activation]: ...
+def check(activation: str | _Function) -> _Report: ...
 def explain(
     activation: str | _Function,
     x: ArrayLike | None = None,
@@ -148,11 +213,17 @@ def explain(
     accuracy: _Accuracy | None = None,
 ) -> _Explanation: ...
 def gated(act: str | _Activation) -> _Gated: ...
+def export(activation: _Activation) -> str: ...
 def get(name: str, like: _Library | None = None) -> _Activation: ...
 def get_accuracy() -> _Accuracy: ...
 def get_backend() -> _Backend: ...
 def get_num_threads() -> int: ...
+def health(activation: str | _Function, preactivations: ArrayLike, axis: int | tuple[int, ...] = 0, *, threshold: float = 0.01) -> _Health: ...
 def names() -> list[str]: ...
+def plot(
+    *activations: str | _Function, span: float | tuple[float, float] | None = None, derivative: bool = True, axes: Any = None,
+    dark: bool | None = None, path: str | os.PathLike[str] | None = None,
+) -> Any: ...
 def rrelu_training(x: ArrayLike, rng: np.random.Generator, lower: float = ..., upper: float = ...) -> tuple[NDArray[Any], NDArray[Any]]: ...
 def set_accuracy(name: _Accuracy) -> None: ...
 def set_backend(name: _Backend) -> None: ...
@@ -160,11 +231,12 @@ def set_num_threads(n: int) -> None: ...
 def use_accuracy(name: _Accuracy) -> AbstractContextManager[None]: ...
 def use_backend(name: _Backend) -> AbstractContextManager[None]: ...
 def warmup(
-    name: str | Iterable[str] | None = None,
+    name: str | _Function | Iterable[str | _Function] | None = None,
     dtype: DTypeLike | None = None,
     mode: _Mode | Iterable[_Mode] | None = None,
     backend: Literal["numba"] | None = None,
 ) -> int: ...
+def watch(threshold: float = 0.01) -> _Watch: ...
 """
 
 # The functions along an axis: what each takes after its inputs, and whether these may be several axes.
@@ -285,7 +357,8 @@ def _class(record, mode):
 def stub():
     """The text of ``__init__.pyi``."""
     functions = [line.removeprefix("def ").partition("(")[0] for line in _HEADER.splitlines() if line.startswith("def ")]
-    text = f"{_HEADER}\n__all__ = {[*functions, *catalog.gated_units(), *catalog.records(), *_ALONG_AXIS]}\n\n"
+    functions += [line.rpartition(" ")[2] for line in _HEADER.splitlines() if line.startswith("from .errors ")]
+    text = f"{_HEADER}\n__all__ = {[*dict.fromkeys(functions), *catalog.gated_units(), *catalog.records(), *_ALONG_AXIS]}\n\n"
     text += "".join(f"{name}: _Gated\n" for name in catalog.gated_units()) + "\n"
     for record in catalog.records().values():
         text += "".join(_class(record, mode) for mode in ("grad", "value_and_grad", "backward", "value"))

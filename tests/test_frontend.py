@@ -342,6 +342,7 @@ def test_examples_of_a_module(name):
             raise
         pytest.skip(str(error))
     assert module.__doc__, "every module says what it is for"
+    assert fastact.relu.__doc__  # to describe one imports modules: not while doctest goes through those of the package
     for test in doctest.DocTestFinder(exclude_empty=True).find(module, name):
         if test.examples:
             log = []
@@ -380,7 +381,7 @@ STUB = support.PACKAGE / "__init__.pyi"
 def stub_arguments(node, method=False):
     a = node.args
     names = [x.arg for x in a.posonlyargs + a.args][method:] + [x.arg for x in a.kwonlyargs]
-    return names + ([a.kwarg.arg] if a.kwarg else [])
+    return names + [x.arg for x in (a.vararg, a.kwarg) if x]
 
 
 @pytest.mark.skipif(not STUB.exists(), reason="stubs are written by the build")

@@ -52,7 +52,7 @@ _compiled = set()
 
 def compiled(record, mode, precision):
     """Whether a kernel is compiled in this process."""
-    return (record.kernel_name, mode, precision) in _compiled
+    return (record.base, mode, precision) in _compiled
 
 
 @functools.cache
@@ -65,7 +65,7 @@ def kernel(record, mode, precision, varying=False):
     stem = f"{record.name}_{mode}_{precision}" + ("_varying" if varying else "")
     made = _module(stem, numba_source.kernel(record, mode, precision, varying)).kernel
     if not varying:
-        _compiled.add((record.name, mode, precision))
+        _compiled.add((record, mode, precision))
     return made
 
 

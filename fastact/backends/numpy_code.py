@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from .. import catalog, formulas, language, primitives, translate
+from .. import catalog, elementary, formulas, language, primitives, translate
 
 # --- The graph -----------------------------------------------------------------------------------------------------------
 
@@ -343,7 +343,7 @@ def _is_zero(node):
 
 
 _BITWISE = {"bits_and": "bitwise_and", "bits_xor": "bitwise_xor", "sign_on": "bitwise_or"}
-_WIDE = ("exp", "expm1", "exp2", "log", "log1p")  # in float64 also for float32: NumPy's float32 ones are 2.5 ULP off
+_WIDE = ("exp", "expm1", "exp2", "log", "log1p", "sin", "cos", "arctan")  # in float64 also for float32: NumPy's float32 ones are 2.5 ULP off
 
 
 def _scalar(op):
@@ -362,6 +362,10 @@ _OWN = {
     primitives.log: lambda g, x: (g.make("log", x),),
     primitives.log1p_whole: lambda g, x: (g.make("log1p", x),),
     primitives.small_log1p: lambda g, z: (g.make("log1p", z),),
+    elementary.log: lambda g, x: (g.make("log", x),),
+    elementary.sin: lambda g, x: (g.make("sin", x),),
+    elementary.cos: lambda g, x: (g.make("cos", x),),
+    elementary.atan: lambda g, x: (g.make("arctan", x),),
     primitives.exp_parts: _Graph.exp_parts,
     primitives.exp_parts_less: lambda g, x, low: g.exp_parts(x, None if low in (g.const(0), g.nothing) else g.negative(low)),
     primitives.gauss_parts_near: _Graph.gauss_parts_near,

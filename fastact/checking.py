@@ -1,0 +1,503 @@
+"""Is it an activation? What is looked at when a user makes one, and the report that `check` gives of any."""
+
+import math
+import sys
+import warnings
+
+import numpy as np
+
+from . import catalog, tracing
+from .errors import ActivationWarning, DerivativeError, LinearActivationError
+
+SPAN = 30.0  # kinks and mistakes are looked for in [-SPAN, SPAN]
+
+
+# --- When a user makes one -----------------------------------------------------------------------------------------------
+
+
+def definition(name, value, slope, parameters, kinks, given):
+    """Look at a function and its derivative, as graphs; returns the kinks, or raises."""
+
+    def both(x):
+        return tracing.evaluate([value, slope], x, parameters)
+
+    if not tracing.depends(value):
+        raise LinearActivationError(f"{name} is a constant: it does not depend on x, so nothing can be learned through it")
+    _linear(name, value, slope, both, parameters, given)
+    borders = _borders([value, slope], parameters)
+    found = set(kinks)
+    for x0 in borders:
+        if _jumps(name, x0, both):
+            found.add(x0)
+    _slopes(name, both, found | set(borders), given)
+    return tuple(sorted(found))
+
+
+def _linear(name, value, slope, both, parameters, given):
+    """A straight line: by the derivative's formula, by second differences, and by sympy where it is installed."""
+    x = np.concatenate([np.linspace(-SPAN, SPAN, 601), [-1e3, -200.0, 200.0, 1e3]])
+    y, _ = both(x)
+    fine = np.isfinite(y)
+    if fine.sum() < 3:
+        raise DerivativeError(f"{name} gives NaN or infinity nearly everywhere, as for x = {x[~fine][0]:g}; is there a logarithm or root of negative x?")
+    x, y = x[fine], y[fine]
+    a = (y[-1] - y[0]) / (x[-1] - x[0])
+    b = y[0] - a * x[0]
+    known = not given and not tracing.depends(slope)
+    if not np.all(np.abs(y - (a * x + b)) <= 1e-9 * (np.abs(a * x) + np.abs(b) + 1e-12)):
+        return
+    how = "its derivative does not depend on x" if known else _proof(value, parameters) or "second differences are 0 to nine digits"
+    line = " + ".join([f"{a:.6g} * x"] * bool(abs(a) > 1e-9) + [f"{b:.6g}"] * bool(abs(b) > 1e-9)) or "0"
+    raise LinearActivationError(
+        f"{name} is linear: {tracing.text(value)} is {line} for every x ({how}). Layers with it between them are one linear layer, however "
+        "many there are; make it bend, such as x * sigmoid(x) or where(x > 0, x, 0.1 * x)"
+    )
+
+
+def _proof(value, parameters):
+    """What sympy makes of it, where it is installed and can read the function."""
+    from . import algebra
+
+    return "sympy: the second derivative is 0" if algebra.is_linear(value, parameters) else ""
+
+
+def _borders(roots, parameters):
+    """Where a comparison, an absolute value, a minimum or a maximum in these graphs changes sides."""
+    found = set()
+    x = np.unique(np.concatenate([np.linspace(-SPAN, SPAN, 4001), [-1e3, -300, -100, -50, 50, 100, 300, 1e3]]))
+    for node in tracing.ordered(roots):
+        if node.op in tracing.COMPARISONS or node.op in ("max", "min"):
+            difference = node.graph.sub(*node.args)
+        elif node.op in ("abs", "sqrt"):
+            difference = node.args[0]
+        else:
+            continue
+        if not tracing.depends(difference):
+            continue
+
+        def side(at, difference=difference):
+            return tracing.evaluate([difference], at, parameters)[0]
+
+        g = side(x)
+        zero = g == 0
+        alone = zero & ~np.roll(zero, 1) | zero & ~np.roll(zero, -1)
+        found.update(x[alone].tolist()[:40])
+        for i in np.nonzero((g[:-1] * g[1:] < 0) & np.isfinite(g[:-1] * g[1:]))[0][:40]:
+            low, high, sign = x[i], x[i + 1], np.sign(g[i])
+            for _ in range(70):
+                middle = (low + high) / 2
+                if np.sign(side(np.array([middle]))[0]) == sign:
+                    low = middle
+                else:
+                    high = middle
+            near = round(float(high), 9)
+            found.add(near if abs(near - high) < 1e-12 * max(1, abs(high)) else float(high))
+    return sorted(found)
+
+
+def _jumps(name, x0, both):
+    """Raise where the value jumps at x0; returns whether the derivative does."""
+    scale = max(1.0, abs(x0))
+    steps = scale * np.array([1e-5, 1e-7])
+    (y, d) = both(np.concatenate([x0 - steps, [x0], x0 + steps]))
+    left, right = y[1], y[4]
+    gaps = np.abs([y[3] - y[0], y[4] - y[1]])
+    size = 1e-9 * max(1.0, abs(left), abs(right))
+    if np.isfinite(gaps).all() and gaps[1] > size and gaps[1] > 0.5 * gaps[0]:
+        raise DerivativeError(
+            f"{name} jumps at x = {x0:.9g}, from {round(left, 6) + 0.0:g} to {round(right, 6) + 0.0:g}: it has no derivative there, and training does not see the step. "
+            "Let both sides of the condition meet at that point, or use a steep sigmoid in place of the step",
+            x0, (float(left), float(right)),
+        )  # fmt: skip
+    off = min(abs(y[2] - left), abs(y[2] - right))
+    if np.isfinite(off) and off > size and off > 100 * abs(right - left) + 1e-6 * max(1.0, abs(left)):
+        raise DerivativeError(
+            f"{name} is {y[2]:.6g} at x = {x0:.9g} alone, and {left:.6g} beside it; let it be the same there", x0, (float(y[2]), float(left))
+        )
+    if not np.isfinite(d[[1, 4]]).all() or not np.isfinite(d[[0, 3]]).all():
+        return True
+    grows = np.abs(d[[1, 4]]).max() > 5 * np.abs(d[[0, 3]]).max() and np.abs(d[[1, 4]]).max() > 100
+    return bool(grows or abs(d[4] - d[1]) > 1e-4 * max(1e-3, abs(d[1]), abs(d[4])) and abs(d[4] - d[1]) > 0.5 * abs(d[3] - d[0]))
+
+
+def _slopes(name, both, avoid, given):
+    """Hold the derivative against finite differences."""
+    rng = np.random.default_rng(0)
+    x = np.unique(np.concatenate([np.linspace(-8, 8, 321) + 0.0123, rng.uniform(-SPAN, SPAN, 100)]))
+    for k in avoid:
+        x = x[np.abs(x - k) > 0.02]
+    y, d = both(x)
+    estimates = []
+    for h in (1e-3, 1e-5):
+        a, b, c, e = (both(x + k * h)[0] for k in (-2, -1, 1, 2))
+        with np.errstate(all="ignore"):
+            estimates.append((a - 8 * b + 8 * c - e) / (12 * h))
+    with np.errstate(all="ignore"):
+        good = np.isfinite(estimates[0]) & np.isfinite(y) & (np.abs(y) < 1e12)
+        # Where the two steps agree, the differences are to be believed.
+        steady = np.abs(estimates[0] - estimates[1]) <= 1e-5 * np.maximum(np.abs(estimates[0]), 1e-3) + 1e-9 * np.abs(y)
+        wrong = good & steady & ~(np.abs(d - estimates[0]) <= 1e-4 * np.maximum(np.abs(estimates[0]), 1e-3) + 1e-8 * np.abs(y))
+    if not wrong.any():
+        return
+    worst = np.nonzero(wrong)[0][np.argmin(np.abs(x[wrong] - 1))]  # near 1, where numbers are easy to follow by hand
+    raise DerivativeError(
+        f"{name}: the derivative{' that was given' if given else ''} is {d[worst]:.6g} at x = {x[worst]:.6g}, but differences of the function say "
+        f"{estimates[0][worst]:.6g} ({wrong.sum()} of {good.sum()} points disagree). {_cause(x[good], d[good], estimates[0][good], y[good])}",
+        float(x[worst]), (float(d[worst]), float(estimates[0][worst])),
+    )  # fmt: skip
+
+
+def _cause(x, d, true, y):
+    """The likely reason of a wrong derivative."""
+
+    def alike(a, b):
+        with np.errstate(all="ignore"):
+            return bool(np.all(np.abs(a - b) <= 1e-4 * np.maximum(np.abs(b), 1e-3)))
+
+    if alike(d, y):
+        return "Likely cause: it is the function itself, not its derivative"
+    if alike(-d, true):
+        return "Likely cause: its sign is wrong"
+    with np.errstate(all="ignore"):
+        ratio = true / d
+    ratio = ratio[np.isfinite(ratio)]
+    if len(ratio) > 0.9 * len(d) and np.all(np.abs(ratio - ratio[0]) <= 1e-4 * abs(ratio[0])):
+        return f"Likely cause: a factor {ratio[0]:.6g} is missing, as the chain rule's inner derivative"
+    if alike(d[x > 0], true[x > 0]):
+        return "It is right for x > 0: likely cause: the side of negative x was forgotten"
+    if alike(d[x < 0], true[x < 0]):
+        return "It is right for x < 0: likely cause: the side of positive x was forgotten"
+    if len(x) and np.all(np.abs(d - true - (d - true)[0]) <= 1e-4 * max(1e-3, abs((d - true)[0]))):
+        return f"Likely cause: a term {-(d - true)[0]:.6g} is missing"
+    return "Likely cause: a term of the product or chain rule is missing; leave derivative= out, and it is derived"
+
+
+# --- What is wrong far out -----------------------------------------------------------------------------------------------
+
+
+def tails(value, slope, roots, parameters):
+    """What is wrong with what will be computed: sentences about NaN, overflow and lost digits."""
+    return tail_findings(
+        lambda x, dtype: tracing.evaluate(roots, x, parameters, dtype), lambda x: tracing.evaluate([value, slope], x, parameters)
+    )
+
+
+def warn(name, findings):
+    """Say so, of the line outside of the package that made the activation."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back is not None and frame.f_globals.get("__package__") == __package__:
+        frame, level = frame.f_back, level + 1
+    for message in findings:
+        warnings.warn(f"{name}: {message}", ActivationWarning, stacklevel=level)
+
+
+def tail_findings(computed, exact):
+    """Sentences about NaN, overflow and lost digits, each with the x where that begins; `exact` is in float64."""
+    found = []
+    for which, word in enumerate(("value", "derivative")):
+        for side in (1.0, -1.0):
+            x = side * np.unique(np.concatenate([np.linspace(0, SPAN, 241), np.geomspace(SPAN, 1e4, 240)]))
+            y = np.asarray(computed(x, "float32")[which], np.float64)
+            y64 = np.asarray(exact(x)[which], np.float64)
+            far = np.concatenate([side * 10.0 ** np.arange(5, 39, 3), [side * math.inf]])
+            out = np.asarray(computed(far, "float32")[which], np.float64)
+            finding = _tail(word, x, y, y64) or _far(word, far, out, np.asarray(exact(far)[which], np.float64))
+            if finding:
+                found.append(finding)
+    return found
+
+
+def _tail(word, x, y, y64):
+    nan = np.isnan(y)
+    if nan.any():
+        # A single one may be a point of its own, such as 0 / 0 at 0.
+        where = f"at x = {x[nan][0] + 0.0:.4g}" if nan.sum() == 1 else f"from x = {x[nan][0] + 0.0:.4g} {'down' if x.sum() < 0 else 'on'}"
+        why = "" if np.isnan(y64[nan]).all() else " although the function has a value there (an overflow inside?)"
+        return f"the {word} is NaN {where}{why}"
+    infinite = np.isinf(y)
+    inside = infinite & (np.abs(x) <= 1e-6 + np.abs(x[1]))
+    if inside.any():
+        return f"the {word} is infinite at x = {x[inside][0] + 0.0:.4g}"
+    with np.errstate(all="ignore"):
+        overflow = infinite & (np.abs(y64) < 1e300)
+        if overflow.any():
+            start, right = x[overflow][0], y64[overflow][0]
+            if abs(right) < 3e38:
+                return f"the {word} overflows inside from x = {start:.4g} on: it is infinite in float32, but should be {right:.4g}"
+            return f"the {word} grows beyond float32 from x = {start:.4g} on; large inputs turn a network's numbers into infinity"
+        error = np.abs(y - y64) / np.abs(y64)
+    bad = np.isfinite(y64) & (np.abs(y64) > 1e-15) & np.isfinite(y) & (error > 1e-3)
+    run = bad[:-2] & bad[1:-1] & bad[2:]
+    if not run.any():
+        return ""
+    i = int(np.nonzero(run)[0][0]) + 1
+    lost = "all" if y[i + 1] == 0 or error[i + 1] > 0.5 else "most of"
+    return f"the {word} loses {lost} its digits from x = {x[i]:.4g} on: {y[i]:.6g} in float32, where {y64[i]:.6g} is right (two large terms cancel?)"
+
+
+def _far(word, x, y, y64):
+    nan = np.isnan(y)
+    if nan.any():
+        start = x[nan][0]
+        return f"the {word} is NaN at x = {start:g}" if math.isinf(start) else f"the {word} is NaN from about x = {start:g} on"
+    wrong = np.isinf(y) & (np.abs(y64) < 1e38)
+    if wrong.any():
+        return f"the {word} overflows inside from about x = {x[wrong][0]:g} on: it is infinite in float32, but should be {y64[wrong][0]:.4g}"
+    return ""
+
+
+# --- The report ----------------------------------------------------------------------------------------------------------
+
+
+class Report:
+    """What `check` found; print it.
+
+    Attributes
+    ----------
+    name : str
+    passed : bool
+        Nothing is wrong; kinks are not.
+    problems, warnings : list of str
+    kinks : list of tuple
+        Where the derivative jumps: ``(x, from the left, at x, from the right)``.
+    limits : dict
+        For ``"-inf"`` and ``"inf"``: a line ``(a, b)`` that the value tends to, a * x + b, or None.
+    range : tuple of float
+        The least and the largest value on [-1000, 1000].
+    derivative_error : float
+        The largest relative difference between derivative and finite differences.
+    ulp : tuple or None
+        The largest errors seen of value and derivative in float32, in units in the last place; None without mpmath.
+    """
+
+    def __init__(self, name, **found):
+        self.name = name
+        self.__dict__.update(found)
+
+    @property
+    def passed(self):
+        """Nothing is wrong."""
+        return not self.problems
+
+    def as_dict(self):
+        """All of it, for JSON."""
+        return dict(self.__dict__.items()) | {"passed": self.passed}
+
+    def __repr__(self):
+        return f"<check of {self.name}: {'passed' if self.passed else 'failed'}, {len(self.warnings)} warnings>"
+
+    def __str__(self):
+        rows = {"formula": self.formula}
+        rows["linear"] = "no" if not self.linear else "yes"
+        rows["derivative"] = (
+            f"agrees with finite differences to {self.derivative_error:.1e}" if self.derivative_error < 1e-4 else "does NOT agree with finite differences"
+        )  # fmt: skip
+        rows["kinks"] = "; ".join(f"x = {x:g}: the slope goes from {a:.4g} to {b:.4g}, and is {at:.4g} there" for x, a, at, b in self.kinks) or "none"
+        rows["tails"] = "; ".join(f"{_tends(limit)} as x goes to {side}" for side, limit in self.limits.items())
+        rows["range"] = f"{self.range[0]:.6g} to {self.range[1]:.6g} for |x| <= 1000"
+        rows["special"] = self.special
+        if self.ulp:
+            rows["float32"] = f"value within {self.ulp[0]:.2g} ULP, derivative within {self.ulp[1]:.2g} ULP, of mpmath (for |x| < 20)"
+        for i, text in enumerate(self.problems):
+            rows["problems" if i == 0 else " " * (i + 1)] = text
+        for i, text in enumerate(self.warnings):
+            rows["warnings" if i == 0 else " " * (i + 20)] = text
+        width = max(len(k.strip()) for k in rows)
+        verdict = "passed" if self.passed else "FAILED"
+        return f"{self.name}: {verdict}\n" + "\n".join(f"  {k.strip().ljust(width)}  {v}" for k, v in rows.items())
+
+
+def _tends(limit):
+    if limit is None:
+        return "no straight line"
+    a, b = limit
+    if a == 0:
+        return f"{b:.6g}"
+    slope = "" if a == 1 else "-" if a == -1 else f"{a:.6g} * "
+    return f"{slope}x" + (f" {'+' if b > 0 else '-'} {abs(b):.6g}" if b else "")
+
+
+def asymptote(value, side):
+    """The line (a, b) that ``value(x)`` tends to on one side, or None."""
+    x = side * np.array([1e3, 2e3, 1e4, 2e4, 1e6])
+    y = value(x)
+    if not np.isfinite(y).all():
+        return None
+    slopes = np.diff(y) / np.diff(x)
+    a = slopes[1]
+    if not np.all(np.abs(slopes - a) <= 1e-3 * max(abs(a), 1e-4)):
+        return None
+    a = 0.0 if abs(a) < 1e-6 else float(f"{a:.5g}")
+    rest = y - a * x
+    if abs(rest[-1] - rest[2]) > 1e-2 * max(1.0, abs(rest[2])):
+        return None
+    b = float(f"{rest[-1]:.4g}")  # no more digits: some tend slowly
+    return a, 0.0 if abs(b) < 1e-5 else b
+
+
+def record_of(activation):
+    """The record of an activation or of its name."""
+    return getattr(activation, "record", None) or catalog.find(activation)
+
+
+def values(record, dtype="float64", parameters=None):
+    """``x -> (value, derivative)`` of a record by NumPy, which compiles nothing."""
+    from .backends import numpy as backend
+
+    kernel = backend.kernel(record, "value_and_grad", dtype)
+    given = [(parameters or {}).get(p.name, p.default) for p in record.parameters]
+
+    def both(x):
+        x = np.ascontiguousarray(x, dtype)
+        y, d = np.empty_like(x), np.empty_like(x)
+        kernel(x, y, d, given)
+        return y, d
+
+    return both
+
+
+def check(activation):
+    """Look an activation over: derivative, kinks, tails, special values, accuracy.
+
+    Parameters
+    ----------
+    activation : str or activation
+        A built-in one, or one made by `fastact.activation`.
+
+    Returns
+    -------
+    Report
+        Prints as a report; `passed`, `problems`, `warnings` and the rest are there for programs.
+
+    Examples
+    --------
+    >>> import fastact
+    >>> report = fastact.check("relu")
+    >>> report.passed, report.kinks
+    (True, [(0.0, 0.0, 0.0, 1.0)])
+    """
+    record = record_of(activation)
+    both = values(record)
+    problems = []
+    definition_ = getattr(record.formula, "custom", None)
+    x = np.unique(np.concatenate([np.linspace(-1000, 1000, 2001), np.linspace(-SPAN, SPAN, 6001)]))
+    y, _ = both(x)
+    kinks = []
+    for k in record.kinks:
+        at = both(np.array([k - 1e-7 * max(1, abs(k)), k, k + 1e-7 * max(1, abs(k))]))[1]
+        kinks.append((float(k), *(float(f"{d:.6g}") for d in at)))
+    fine = np.isfinite(y)
+    a, b = np.polyfit(x[fine], y[fine], 1) if fine.sum() > 2 else (0.0, 0.0)
+    linear = bool(fine.sum() > 2 and np.abs(y - a * x - b)[fine].max() < 1e-9 * (1 + np.abs(y[fine]).max()))
+    if linear:
+        problems.append(f"it is linear: {a:.6g} * x + {b:.6g}")
+    difference = _difference(both, record.kinks)
+    try:
+        _slopes(record.name, both, set(record.kinks), False)
+    except DerivativeError as error:
+        problems.append(str(error))
+    parameters = {p.name: p.default for p in record.parameters}
+    if definition_ is not None and definition_.value is not None:
+        graphs = [definition_.value, definition_.derivative]
+        single = values(record, "float32")
+        found = tail_findings(lambda x, dtype: single(x), lambda x: tracing.evaluate(graphs, x, parameters))
+    else:
+        single = values(record, "float32")
+        found = tail_findings(lambda x, dtype: single(x), both)
+    odd = [part + 0.0 for part in both(np.array([math.nan, math.inf, -math.inf]))]  # + 0: for people, -0 is 0
+    if not np.isnan([odd[0][0], odd[1][0]]).all():
+        problems.append("NaN does not give NaN")
+    special = f"NaN gives NaN; inf gives {odd[0][1]:.6g}, slope {odd[1][1]:.6g}; -inf gives {odd[0][2]:.6g}, slope {odd[1][2]:.6g}"
+    return Report(
+        record.name, formula=record.definition, linear=linear, derivative_error=difference, kinks=kinks,
+        limits={"-inf": asymptote(lambda x: both(x)[0], -1), "inf": asymptote(lambda x: both(x)[0], 1)},
+        range=(float(y[fine].min()), float(y[fine].max())) if fine.any() else (math.nan, math.nan), special=special,
+        ulp=_measured(record, parameters), problems=problems, warnings=found,
+    )  # fmt: skip
+
+
+def _difference(both, kinks):
+    x = np.linspace(-8, 8, 321) + 0.0123
+    for k in kinks:
+        x = x[np.abs(x - k) > 0.02]
+    h = 1e-3
+    a, b, c, e = (both(x + k * h)[0] for k in (-2, -1, 1, 2))
+    d = both(x)[1]
+    with np.errstate(all="ignore"):
+        error = np.abs((a - 8 * b + 8 * c - e) / (12 * h) - d) / np.maximum(np.abs(d), 1.0)
+    return float(np.nanmax(error)) if np.isfinite(error).any() else math.inf
+
+
+def _measured(record, parameters):
+    """The largest errors of float32, in ULP, against mpmath; None where that is not installed."""
+    try:
+        import mpmath
+    except ImportError:
+        return None
+    from .callables import own
+
+    definition_ = getattr(record.formula, "custom", None)
+    if definition_ is not None and definition_.value is None:
+        return None
+    rng = np.random.default_rng(1)
+    x = np.unique(np.concatenate([rng.uniform(-20, 20, 60), rng.normal(0, 1.5, 40)])).astype(np.float32)
+    for k in record.kinks:
+        x = x[np.abs(x - k) > 1e-3]
+    got = own(record).value_and_grad(x)  # the kernel that serves calls
+    worst = [0.0, 0.0]
+    with mpmath.workprec(160):
+        single = {k: mpmath.mpf(float(np.float32(v))) for k, v in parameters.items()}
+        function = _exactly(record, definition_, single, mpmath)
+        for i, v in enumerate(x):
+            exact = function(mpmath.mpf(float(v)))
+            for which in (0, 1):
+                # Near a zero of the derivative an error counts in units of what cancels there.
+                unit = float(np.spacing(np.float32(max(abs(float(exact[which])), 0.05 if which else 0.0, 1e-37))))
+                worst[which] = max(worst[which], abs(float((mpmath.mpf(float(got[which][i])) - exact[which]) / unit)))
+    return tuple(worst)
+
+
+def _exactly(record, definition_, parameters, mpmath):
+    """``x -> (value, derivative)`` in mpmath."""
+    names = {n: getattr(mpmath, n) for n in ("exp", "expm1", "log", "log1p", "erf", "erfc", "sin", "cos", "atan", "tanh", "sinh", "cosh", "sqrt", "sign")}
+
+    def of_record(r, x, given):
+        return eval(r.definition, {"__builtins__": {"abs": abs, "min": min, "max": max}, **names}, {"x": x, **given})
+
+    if definition_ is None:
+
+        def built_in(x):
+            return of_record(record, x, parameters), mpmath.diff(lambda t: of_record(record, t, parameters), x)
+
+        return built_in
+
+    def formula(name, which, x, *args):
+        r = catalog.records()[name]
+        given = {p.name: a for p, a in zip(r.given("value"), [*args, *(mpmath.mpf(p.default) for p in r.given("value")[len(args) :])], strict=True)}
+        return mpmath.diff(lambda t: of_record(r, t, given), x) if which else of_record(r, x, given)
+
+    own = {
+        "abs": abs, "neg": lambda a: -a, "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
+        "max": max, "min": min, "and": lambda a, b: a and b, "or": lambda a, b: a or b, "select": lambda c, a, b: a if c else b, **tracing._COMPARE,
+        **names,
+    }  # fmt: skip
+    nodes = tracing.ordered([definition_.value, definition_.derivative])
+
+    def custom(x):
+        made = {}
+        for node in nodes:
+            args = [made[a] for a in node.args]
+            if node.op == "x":
+                made[node] = x
+            elif node.op == "const":
+                made[node] = mpmath.mpf(node.value)
+            elif node.op == "param":
+                made[node] = parameters[node.value]
+            elif node.op == "formula":
+                made[node] = formula(*node.value, *args)
+            else:
+                made[node] = own[node.op](*args)
+        return made[definition_.value], made[definition_.derivative]
+
+    return custom
+

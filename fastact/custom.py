@@ -1,0 +1,434 @@
+"""A user's own activation: a plain Python function becomes a formula, and the formula an activation like those of the catalog.
+
+The function is followed (`tracing`), its derivative derived by the chain rule, both are written as one formula of the formula language,
+and the record of that formula goes where a record of the catalog goes: all backends, modes and layouts serve it.
+"""
+
+import itertools
+import keyword
+import linecache
+import math
+import re
+import types
+
+from . import catalog, language, tracing
+from .errors import ActivationError, LinearActivationError, UnsupportedOperationError
+from .primitives import INFINITY, LARGEST
+
+_count = itertools.count(1)
+
+# Beyond these |x| a formula may have lost itself (inf - inf, 0 * inf) although the function has a limit: x is then held there. Largest first.
+_HOLDS = (
+    ("LARGEST", LARGEST),
+    *((f"X_{n}", language.constant(float32=2.0 ** (127 // n), float64=2.0 ** (1023 // n))) for n in (2, 3, 4, 6, 9, 12)),
+    *((f"E_{n}", language.constant(float32=80 // n, float64=690 // n)) for n in (1, 2, 3, 4)),  # where exp is large
+)
+
+
+_EXP_BOUND = "E_1", dict(_HOLDS)["E_1"]
+
+
+class Definition:
+    """What a user's activation was made of."""
+
+    def __init__(self, source, calls, constants, value=None, derivative=None, given=False):
+        self.source, self.calls, self.constants = source, calls, constants  # of the formula
+        self.value, self.derivative = value, derivative  # what the user wrote, and its derivative, as graphs
+        self.given = given  # the derivative is the user's too
+
+    def __reduce__(self):
+        return _definition, (self.source, self.calls, {name: (c.float32, c.float64) for name, c in self.constants.items()})
+
+
+def _definition(source, calls, constants):
+    return Definition(source, calls, {name: language.constant(float32=a, float64=b) for name, (a, b) in constants.items()})
+
+
+def activation(function=None, *, name=None, derivative=None, kinks=(), paper="", check=True):
+    """Make an activation from a function of one number.
+
+    The function is called with a stand-in for `x` that notes what is done with it; so lambdas will do, and functions typed at a prompt.
+    It may use arithmetic, ``**``, comparisons, ``if``, and `exp`, `log`, `tanh`, `sigmoid`, `erf`, `sqrt`, `sin`, `where`, `maximum` and
+    so on, from `fastact.math`, NumPy or `math`, and activations such as `fastact.softplus`. Arguments after the first are parameters;
+    each has a number as its default.
+
+    Parameters
+    ----------
+    function : callable
+        From `x`, and parameters with defaults, to the value. Without it, the result is a decorator with the other arguments set.
+    name : str, optional
+        The function's own if not given; a lambda is called ``custom``.
+    derivative : callable, optional
+        The derivative, of the same arguments. If not given it is derived.
+    kinks : tuple of float
+        Where the derivative jumps, as far as comparisons in the function do not show it.
+    paper : str
+        Where it comes from, for the docstring.
+    check : bool
+        Look for mistakes: see `check`.
+
+    Returns
+    -------
+    activation
+        With all modes (``grad``, ``value_and_grad``, ``backward``), ``out=`` and ufuncs, as fast as a built-in one of the same arithmetic.
+
+    Raises
+    ------
+    LinearActivationError
+        The function is a straight line.
+    DerivativeError
+        The function jumps, or the `derivative` that was given is not its derivative.
+    UnsupportedOperationError
+        The function does something that can't be followed or has no derivative.
+
+    Notes
+    -----
+    Where it gives NaN, overflows or loses digits, an `ActivationWarning` says so, and from which `x` on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastact
+    >>> @fastact.activation
+    ... def serf(x, beta=1.0):
+    ...     return x * fastact.math.erf(beta * fastact.softplus(x))
+    >>> serf(np.array([-1.0, 0.0, 2.0])).round(6)
+    array([-0.342248,  0.      ,  1.994739])
+    >>> tanhshift = fastact.activation(lambda x: x * (1 + np.tanh(x)) / 2, name="tanhshift")
+    >>> tanhshift.grad(0.0)
+    np.float64(0.5)
+    """
+    if function is None:
+        return lambda f: activation(f, name=name, derivative=derivative, kinks=kinks, paper=paper, check=check)
+    if not callable(function):
+        raise TypeError(f"function: expected a function of x, such as lambda x: x * fastact.sigmoid(x), not {function!r}")
+    function, parameters = _plain(function, "function")
+    name = _named(function, name)
+    _known(parameters, name)
+    graph = tracing.Graph()
+    value = _followed(function, graph, parameters, name)
+    if derivative is None:
+        try:
+            slope = tracing.derivative(value)
+        except UnsupportedOperationError as error:
+            raise UnsupportedOperationError(f"{name}: {error}") from None
+    else:
+        if not callable(derivative):
+            raise TypeError(f"derivative: expected a function of x, not {derivative!r}")
+        derived, own = _plain(derivative, "derivative")
+        for p in own:
+            if p not in parameters:
+                raise ActivationError(f"{name}: derivative has a parameter {p!r}, which the function does not have")
+        slope = _followed(derived, graph, {p: parameters[p] for p in own}, f"the derivative of {name}")
+    kinks = tuple(float(k) for k in kinks)
+    if check:
+        from . import checking
+
+        kinks = checking.definition(name, value, slope, parameters, kinks, derivative is not None)
+    elif not tracing.depends(value):
+        raise LinearActivationError(f"{name} is a constant: it does not depend on x")
+    roots = _safe(value, slope, parameters)
+    if check:
+        findings = checking.tails(value, slope, roots, parameters)
+        if derivative is None and any(f.startswith("the derivative loses") for f in findings):
+            slope, roots, findings = _better(value, slope, roots, findings, parameters)
+        checking.warn(name, findings)
+    summary = ((function.__doc__ or "").strip().splitlines() or [""])[0].replace("\\", "/").replace('"', "'")
+    shown = tracing.text(value)
+    summary = summary or (f"{shown}." if len(shown) < 100 else "An activation of one's own.")
+    text, calls, constants = tracing.source(name, roots, parameters, summary, reserved=set(language.INTRINSICS))
+    definition = Definition(text, calls, constants, value, slope, derivative is not None)
+    return _activation(definition, name, shown, kinks, paper)
+
+
+def _activation(definition, name, shown, kinks, paper):
+    from . import callables
+
+    formula = _compiled(definition, name)
+    formula.entry = {
+        "definition": shown, "numpy": shown, "numpy_grad": "", "ulp": None, "kinks": tuple(kinks), "aliases": (), "paper": paper,
+        "like": {}, "also": {}, "value_zero": None, "derivative_zero": None, "domain": None, "reach": None,
+    }  # fmt: skip
+    formula.custom = definition
+    return callables.own(catalog.record_of(name, formula))
+
+
+def _compiled(definition, name):
+    """The formula as a function whose source `inspect` finds."""
+    file = f"<fastact activation {name} {next(_count)}>"
+    scope = {**definition.calls, **definition.constants, "INFINITY": INFINITY, "__name__": f"{__package__}.own"}
+    linecache.cache[file] = len(definition.source), None, definition.source.splitlines(True), file
+    exec(compile(definition.source, file, "exec"), scope)
+    return scope[name]
+
+
+def restore(definition, name, shown, kinks, paper, mode):
+    """Unpickle one mode of a user's activation."""
+    made = _activation(definition, name, shown, kinks, paper)
+    return made if mode == "value" else getattr(made, mode)
+
+
+def reduced(record, mode):
+    """What pickle keeps of it."""
+    return restore, (record.formula.custom, record.name, record.definition, record.kinks, record.paper, mode)
+
+
+# --- Reading the function ------------------------------------------------------------------------------------------------
+
+
+def _plain(function, what):
+    """A Python function to be followed, and its parameters with their defaults."""
+    import inspect
+
+    if not isinstance(function, types.FunctionType):
+        called = function
+
+        def function(x):
+            return called(x)
+
+        function.__name__ = getattr(called, "__name__", "custom")
+        return function, {}
+    found = list(inspect.signature(function).parameters.values())
+    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in found) or not found or found[0].kind is inspect.Parameter.KEYWORD_ONLY:
+        raise ActivationError(f"{what}: {function.__name__} must take x, and then parameters with defaults, such as def f(x, beta=1.0)")
+    parameters = {}
+    for p in found[1:]:
+        if p.default is p.empty:
+            raise ActivationError(
+                f"{what}: the argument {p.name!r} of {function.__name__} has no default; an activation is a function of one number x, and "
+                f"all else is a parameter with a default, such as {p.name}=1.0"
+            )
+        if isinstance(p.default, bool) or not isinstance(p.default, (int, float)) or not math.isfinite(p.default):
+            raise ActivationError(f"{what}: the default of {p.name!r} is {p.default!r}; a parameter is a finite number")
+        parameters[p.name] = float(p.default)
+    return function, parameters
+
+
+def _named(function, name):
+    chosen = name if name is not None else "custom" if function.__name__ == "<lambda>" else function.__name__
+    if not isinstance(chosen, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", chosen) or keyword.iskeyword(chosen):
+        raise ActivationError(f"name: {chosen!r} is not a name such as 'my_activation'")
+    try:
+        taken = catalog.find(chosen)
+    except LookupError:
+        return chosen
+    raise ActivationError(f"name: {chosen!r} is fastact.{taken.name} already; give another one, such as name='my_{chosen}'")
+
+
+def _known(parameters, name):
+    taken = {"x", "out", "grad_output", "output", "where", "casting", "order", "dtype", "subok", "signature", "accuracy", name}
+    for p in parameters:
+        if p in taken or p in tracing.ELEMENTARY or p in language.INTRINSICS or p in catalog.records():
+            raise ActivationError(f"{name}: a parameter can't be called {p!r}, which means something in a call; choose another name")
+    if len(parameters) > 8:
+        raise ActivationError(f"{name} has {len(parameters)} parameters; there may be 8")
+
+
+def _followed(function, graph, parameters, name):
+    try:
+        first = tracing.trace(function, graph, parameters)
+        if tracing.trace(function, graph, parameters) is first:
+            return first
+    except RecursionError:
+        raise UnsupportedOperationError(f"{name} calls itself without end for a number that is not known yet") from None
+    except ActivationError as error:
+        raise type(error)(f"{name}: {error}") from None
+    except (TypeError, AttributeError, ValueError) as error:
+        raise UnsupportedOperationError(
+            f"{name} fails when it is called with a stand-in for x: {type(error).__name__}: {error}; {tracing.USE}, from fastact.math, NumPy or math"
+        ) from error
+    raise UnsupportedOperationError(
+        f"{name} gives another result each time (does it use random numbers, or change a variable?); an activation is a function of x alone"
+    )
+
+
+# --- The tails -----------------------------------------------------------------------------------------------------------
+
+
+def probes(dtype, side):
+    """Numbers of one sign, up to infinity."""
+    import numpy as np
+
+    top = 38 if dtype == "float32" else 308
+    steps = np.array([20, 50, 90, 200, 800, *(10.0**n for n in range(3, top, 2)), 10.0**top])
+    return side * np.concatenate([steps, [getattr(LARGEST, dtype), math.inf]])
+
+
+def _lost(roots, parameters, side):
+    """For each root, whether it is NaN somewhere far out on this side, or float32 overflows inside: float64 knows better."""
+    import numpy as np
+
+    narrow, wide = (tracing.evaluate(roots, probes(dtype, side), parameters, dtype) for dtype in language.PRECISIONS)
+    reference = tracing.evaluate(roots, probes("float32", side), parameters)
+    found = []
+    with np.errstate(all="ignore"):
+        for y, z, right in zip(narrow, wide, reference, strict=True):
+            off = (np.abs(right) < 1e38) & ~(np.abs(y - right) <= 0.01 * np.abs(right) + 0.01)
+            found.append(bool(np.isnan(y).any() or np.isnan(z).any() or off[:-2].any()))
+    return found
+
+
+def _end(root, parameters, side, hold):
+    """How a root behaves on the way to where x is held: ``constant``, ``grows``, or neither."""
+    import numpy as np
+
+    found = set()
+    for dtype in language.PRECISIONS:
+        limit = getattr(hold, dtype)
+        y = tracing.evaluate([root], side * limit * np.array([0.25, 0.5, 0.75, 1.0]), parameters, dtype)[0].astype(float)
+        if np.isnan(y).any():
+            return ""
+        size = np.abs(y)
+        with np.errstate(all="ignore"):
+            if np.abs(y - y[-1]).max() <= 1e-5 * size[-1] + 1e-5:
+                found.add("constant")
+            elif np.all(size[1:] >= size[:-1]) and len(set(np.sign(y))) == 1:
+                found.add("grows")
+    return found.pop() if len(found) == 1 else ""
+
+
+def _safe(value, slope, parameters):
+    """Value and derivative as they are computed: infinities give their limits where there are any, and NaN gives NaN."""
+    import numpy as np
+
+    graph, roots = value.graph, [value, slope]
+    if any(_lost(roots, parameters, 1) + _lost(roots, parameters, -1)):
+        roots = _bounded(graph, roots, parameters)
+    for side in (1, -1):
+        lost = _lost(roots, parameters, side)
+        if any(lost):
+            roots = next((kept for limit in _HOLDS if (kept := _held(graph, roots, lost, parameters, side, limit))), roots)
+    for dtype in language.PRECISIONS:
+        at_nan = [bool(np.isnan(y).all()) for y in tracing.evaluate(roots, np.array([math.nan]), parameters, dtype)]
+        roots = [
+            root if good else graph.raw("select", graph.raw("eq", graph.x, graph.x), root, graph.x)
+            for root, good in zip(roots, at_nan, strict=True)
+        ]  # fmt: skip
+    return roots
+
+
+def _bounded(graph, roots, parameters):
+    """The roots with a bound for what exp gets, where only infinities and NaN see it: large is large enough."""
+    import numpy as np
+
+    bound = graph.raw("named", value=_EXP_BOUND)
+    trial = roots
+    for node in [n for n in tracing.ordered(roots) if n.op == "exp" and tracing.depends(n)]:
+        if not any(np.isinf(tracing.evaluate([node], probes("float32", side), parameters, "float32")).any() for side in (1, -1)):
+            continue
+        trial = tracing.substitute(trial, node, graph.raw("exp", graph.raw("min", node.args[0], bound)))
+    for dtype in language.PRECISIONS:
+        for side in (1, -1):
+            x = np.concatenate([probes(dtype, side), side * np.linspace(0, 120, 241)])
+            for y, z in zip(*(tracing.evaluate(r, x, parameters, dtype) for r in (roots, trial)), strict=True):
+                known = np.isfinite(y)
+                with np.errstate(all="ignore"):
+                    if not np.all(np.abs(y - z)[known] <= 1e-6 * np.abs(y)[known] + 1e-30) or np.any((y != z) & ~known & ~np.isnan(y)):
+                        return roots
+    return trial
+
+
+def _held(graph, roots, lost, parameters, side, limit):
+    """The roots with x held at this limit, or None where that would change what they are."""
+    bound = graph.raw("named", value=limit)
+    x = graph.raw("min", graph.x, bound) if side > 0 else graph.raw("max", graph.x, graph.raw("neg", bound))
+    trial = tracing.substitute(roots, graph.x, x)
+    if any(_lost(trial, parameters, side)):
+        return None
+    kept = []
+    for before, after, was in zip(roots, trial, lost, strict=True):
+        end = _end(after, parameters, side, limit[1])
+        if end == "constant":
+            kept.append(after)
+        elif end == "grows" and limit[0] == "LARGEST":
+            beyond = graph.raw("gt" if side > 0 else "lt", graph.x, bound if side > 0 else graph.raw("neg", bound))
+            kept.append(graph.raw("select", beyond, graph.raw("copysign", graph.x, after), after))
+        elif not was:
+            kept.append(before)
+        else:
+            return None
+    return None if any(_lost(kept, parameters, side)) else kept
+
+
+def _better(value, slope, roots, findings, parameters):
+    """Another form of the derivative that loses no digits, where sympy is installed and finds one; else what there was."""
+    from . import algebra, checking
+
+    for other in algebra.forms(slope, parameters):
+        held = _safe(value, other, parameters)
+        found = checking.tails(value, other, held, parameters)
+        if len(found) < len(findings):
+            slope, roots, findings = other, held, found
+    return slope, roots, findings
+
+
+# --- Export --------------------------------------------------------------------------------------------------------------
+
+
+def export(activation):
+    """Write an activation of one's own as a formula, ready for the catalog.
+
+    Parameters
+    ----------
+    activation : activation
+        Made by `fastact.activation`.
+
+    Returns
+    -------
+    str
+        The text for ``fastact/formulas.py``: what to import, and the function under its record. The bounds in ``ulp`` are to be measured.
+
+    Examples
+    --------
+    >>> import fastact
+    >>> rational = fastact.activation(lambda x: x / (2 + abs(x)), name="rational", kinks=())
+    >>> print(fastact.export(rational))  # doctest: +ELLIPSIS
+    from .language import activation, ...
+    <BLANKLINE>
+    <BLANKLINE>
+    @activation(
+        definition="x / (2 + abs(x))", numpy="x / (2 + np.abs(x))", ulp=(4, 5), kinks=(),
+        paper="",
+    )
+    def rational(x):
+        \"\"\"x / (2 + abs(x)).\"\"\"
+    ...
+    """
+    record = getattr(activation, "record", None)
+    definition = getattr(getattr(record, "formula", None), "custom", None)
+    if definition is None:
+        raise TypeError(f"activation: expected an activation made by fastact.activation, not {activation!r}")
+    modules = {"language": {"activation"}}
+    for name, function in definition.calls.items():
+        modules.setdefault(function.__module__.rpartition(".")[2], set()).add(name)
+    own = []
+    for name, number in definition.constants.items():
+        if name == "LARGEST":
+            modules.setdefault("primitives", set()).add(name)
+        else:
+            modules["language"].add("constant")
+            own.append(f"{name} = constant(float32={number.float32!r}, float64={number.float64!r})  # beyond, the function is constant\n")
+    if "INFINITY" in definition.source:
+        modules.setdefault("primitives", set()).add("INFINITY")
+    modules.pop("formulas", None)  # they are in that file already
+    lines = [f"from .{module} import {', '.join(sorted(names))}\n" for module, names in sorted(modules.items())]
+    numpy = re.sub(r"\b(exp|expm1|log|log1p|sin|cos|sqrt|maximum|minimum|abs|tanh)\(", r"np.\1(", record.definition)
+    numpy = re.sub(r"\bselect\(", "np.where(", re.sub(r"\batan\(", "np.arctan(", numpy))
+    entry = (
+        f"@activation(\n    definition={_quoted(_mpmath(record.definition))}, numpy={_quoted(numpy)}, ulp=(4, 5), kinks={_plain_tuple(record.kinks)},\n"
+        f"    paper={_quoted(record.paper)},\n)\n"
+    )
+    return ("".join(lines) + "".join(own) + "\n\n" + entry + definition.source).rstrip("\n")
+
+
+def _mpmath(shown):
+    return re.sub(r"\bmaximum\(", "max(", re.sub(r"\bminimum\(", "min(", shown))
+
+
+def _quoted(shown):
+    return '"' + shown.replace('"', "'") + '"'
+
+
+def _plain_tuple(numbers):
+    listed = ", ".join(f"{n:.15g}" for n in numbers)
+    return f"({listed},)" if len(numbers) == 1 else f"({listed})"

@@ -1,0 +1,945 @@
+"""Functions as graphs: a Python function is called once with a stand-in for ``x`` that writes down what is done with it.
+
+The graph of a function can be differentiated, evaluated, and written as a formula of the formula language. That works for functions whose
+source nobody has: lambdas, those of the interpreter's prompt, and those that a program made. A condition that Python's own ``if`` asks
+for is answered both ways, and the two results become one `select`.
+"""
+
+import builtins
+import functools
+import math
+import types
+
+import numpy as np
+
+from . import catalog, elementary, formulas, language, primitives
+from .errors import UnsupportedOperationError
+
+MAX_PATHS = 200
+ELEMENTARY = ("exp", "expm1", "log", "log1p", "sin", "cos", "atan", "hypot1")
+COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
+_OPPOSITE = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "eq"}
+_SWAPPED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "eq": "eq", "ne": "ne"}
+CONDITIONS = (*COMPARISONS, "and", "or", "not")
+USE = "use exp, log, log1p, expm1, tanh, sigmoid, erf, sqrt, sin, cos, arctan, abs, where, maximum, minimum, sign and arithmetic"
+
+
+class _Unknown(BaseException):  # not an Exception: the traced function must not catch it
+    """A condition nobody has decided yet."""
+
+    def __init__(self, condition):
+        self.condition = condition
+
+
+class _NoAttribute(UnsupportedOperationError, AttributeError):
+    pass
+
+
+def unsupported(what, instead=""):
+    return UnsupportedOperationError(f"{what} can't be part of an activation" + (f"; {instead}" if instead else f"; {USE}"))
+
+
+# --- The graph -----------------------------------------------------------------------------------------------------------
+
+
+class Graph:
+    """Nodes, each once: what is written twice is computed once."""
+
+    def __init__(self, argument="x"):
+        self.nodes, self.path, self.paths = {}, {}, 0
+        self.x = self.leaf("x", argument)
+        self.zero, self.one = self.const(0.0), self.const(1.0)
+
+    def leaf(self, op, value):
+        return self.nodes.setdefault((op, value), Node(self, op, (), value))
+
+    def const(self, value):
+        value = float(value)
+        key = ("const", value.hex())
+        return self.nodes.setdefault(key, Node(self, "const", (), value))
+
+    def param(self, name):
+        return self.leaf("param", name)
+
+    def raw(self, op, *args, value=None):
+        key = (op, value, *map(id, args))
+        found = self.nodes.get(key)
+        if found is None:
+            found = self.nodes[key] = Node(self, op, args, value)
+        return found
+
+    def number(self, value):
+        """Anything a function may compute with, as a node."""
+        if isinstance(value, Node):
+            if value.graph is not self:
+                raise unsupported("a number kept from another call", "compute with x and the parameters only")
+            return self.select(value, self.one, self.zero) if value.op in CONDITIONS else value
+        if isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating)):
+            return self.const(value)
+        if isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in "biuf":
+            return self.const(value.item())
+        if value is None:
+            raise UnsupportedOperationError("None was computed with: does a function that is called return nothing?")
+        if isinstance(value, np.ndarray):
+            raise unsupported(
+                f"an array of shape {value.shape}", "an activation is a function of one number; make it a parameter and give the array in the call"
+            )
+        raise unsupported(f"{type(value).__name__} {value!r}")
+
+    def condition(self, value):
+        if isinstance(value, Node):
+            return value if value.op in CONDITIONS else self.compare("ne", value, self.zero)
+        return self.raw("ne", self.one, self.zero) if value else self.raw("eq", self.one, self.zero)
+
+    def truth(self, node):
+        """True or False where a condition is the same for every x, else None."""
+        if node.op in COMPARISONS and all(a.op == "const" for a in node.args):
+            return bool(_COMPARE[node.op](*[a.value for a in node.args]))
+        return None
+
+    # Operations, with what is known about them. What would round differently is left as it was written.
+
+    def add(self, a, b):
+        if a.op == b.op == "const":
+            return self.const(a.value + b.value)
+        if b.op == "const":
+            a, b = b, a
+        if a is self.zero:
+            return b
+        if b.op == "neg":
+            return self.sub(a, b.args[0])
+        if a is self.one:  # what loses digits as it stands
+            if b.op == "formula" and b.value == ("erf", 0):
+                return self.formula("erfc", self.neg(b.args[0]))
+            if b.op == "formula" and b.value == ("tanh", 0):
+                return self.mul(self.const(2), self.formula("sigmoid", self.mul(self.const(2), b.args[0])))
+        if a.op == "neg":
+            return self.sub(b, a.args[0])
+        if a.op == "const" and b.op == "add" and b.args[0].op == "const":
+            return self.add(self.const(a.value + b.args[0].value), b.args[1])
+        return self.raw("add", *sorted((a, b), key=_numbers_first))
+
+    def sub(self, a, b):
+        if a.op == b.op == "const":
+            return self.const(a.value - b.value)
+        if a is b:
+            return self.zero
+        if b is self.zero:
+            return a
+        if a is self.zero:
+            return self.neg(b)
+        if b.op == "neg":
+            return self.add(a, b.args[0])
+        if a is self.one:
+            if b.op == "exp":
+                return self.neg(self.call("expm1", b.args[0]))
+            if b.op == "formula" and b.value == ("erf", 0):
+                return self.formula("erfc", b.args[0])
+            if b.op == "formula" and b.value == ("sigmoid", 0):
+                return self.formula("sigmoid", self.neg(b.args[0]))
+            if b.op == "formula" and b.value == ("tanh", 0):
+                return self.mul(self.const(2), self.formula("sigmoid", self.mul(self.const(-2), b.args[0])))
+        if b is self.one and a.op == "exp":
+            return self.call("expm1", a.args[0])
+        return self.raw("sub", a, b)
+
+    def mul(self, a, b):
+        if a.op == b.op == "const":
+            return self.const(a.value * b.value)
+        if b.op == "const":
+            a, b = b, a
+        if a is self.zero:
+            return self.zero
+        if a is self.one:
+            return b
+        if a.op == "const" and a.value == -1:
+            return self.neg(b)
+        if b.op == "neg":
+            return self.neg(self.mul(a, b.args[0])) if a.op != "const" else self.mul(self.const(-a.value), b.args[0])
+        if a.op == "neg":
+            return self.neg(self.mul(a.args[0], b))
+        if a.op == "const" and b.op == "mul" and b.args[0].op == "const":
+            return self.mul(self.const(a.value * b.args[0].value), b.args[1])
+        for one, other in ((a, b), (b, a)):
+            if one.op == "select" and one.args[2] is self.zero and one.args[1] is self.one:  # (x > 0) * y
+                return self.select(one.args[0], other, self.zero)
+            if one.op == "div" and one.args[0] is self.one:
+                return self.div(other, one.args[1])
+            if one.op == "formula" and one.value == ("erfc", 0) and _is_root_of_two(one.args[0], other):
+                return self.mul(self.const(2), self.formula("gelu", other))
+            if one.op == "formula" and one.value == ("tanh", 0) and "mish" in catalog.records():
+                inner = one.args[0]
+                if inner.op == "formula" and inner.value == ("softplus", 0) and inner.args == (other,):
+                    return self.formula("mish", other)
+            if one.op == "formula" and one.value == ("sigmoid", 0):
+                if other is one.args[0]:
+                    return self.formula("silu", other)
+                if other.op == "exp" and other.args[0] is self.neg(one.args[0]):
+                    return self.formula("sigmoid", other.args[0])
+        if a.op != "const" and b.op == "mul" and b.args[0].op == "const":  # numbers come first, where they meet
+            a, b = b, a
+        if a.op == "mul" and a.args[0].op == "const":
+            return self.mul(a.args[0], self.mul(a.args[1], b))
+        return self.raw("mul", *sorted((a, b), key=_numbers_first))
+
+    def div(self, a, b):
+        if b.op == "const":
+            if a.op == "const" and b.value:
+                return self.const(a.value / b.value)
+            if b.value and math.frexp(b.value)[0] in (0.5, -0.5):
+                return self.mul(self.const(1 / b.value), a)  # exact
+        if a is self.zero:
+            return self.zero
+        if b.op == "add" and b.args[0] is self.one and b.args[1].op == "exp":  # 1 / (1 + exp(-x)) overflows where its parts do
+            return self.mul(a, self.formula("sigmoid", self.neg(b.args[1].args[0])))
+        if a.op == "sub" and b.op == "add" and set(a.args) == set(b.args) and all(n.op == "exp" for n in a.args):
+            first, second = (n.args[0] for n in a.args)
+            if second is self.neg(first):
+                return self.formula("tanh", first)
+        if a.op == "neg":
+            return self.neg(self.div(a.args[0], b))
+        return self.raw("div", a, b)
+
+    def neg(self, a):
+        if a.op == "const":
+            return self.const(-a.value)
+        if a.op == "neg":
+            return a.args[0]
+        if a.op == "sub":
+            return self.raw("sub", a.args[1], a.args[0])
+        if a.op == "mul" and a.args[0].op == "const":
+            return self.mul(self.const(-a.args[0].value), a.args[1])
+        return self.raw("neg", a)
+
+    def abs(self, a):
+        return self.const(abs(a.value)) if a.op == "const" else a if a.op in ("abs", "exp", "sqrt") else self.raw("abs", a.args[0] if a.op == "neg" else a)
+
+    def sqrt(self, a):
+        if a.op == "const" and a.value >= 0:
+            return self.const(math.sqrt(a.value))
+        if a.op == "add" and a.args[0] is self.one and a.args[1].op == "mul" and a.args[1].args[0] is a.args[1].args[1]:
+            return self.call("hypot1", a.args[1].args[0])
+        return self.abs(a.args[0]) if a.op == "mul" and a.args[0] is a.args[1] else self.raw("sqrt", a)
+
+    def call(self, name, a):
+        """One of the elementary functions."""
+        if a.op == "const":
+            with np.errstate(all="ignore"):
+                return self.const(_NUMPY[name](np.float64(a.value)))
+        if name == "log":
+            if a.op == "add" and a.args[0] is self.one:
+                return self.call("log1p", a.args[1])
+            if a.op == "formula" and a.value == ("sigmoid", 0):
+                return self.neg(self.formula("softplus", self.neg(a.args[0])))
+            if a.op == "sub" and a.args[0].op == "const" and a.args[0].value == 2 and a.args[1].op == "exp":
+                return self.call("log1p", self.neg(self.call("expm1", a.args[1].args[0])))
+        if name == "log1p" and a.op == "exp":
+            return self.formula("softplus", a.args[0])
+        if name in ("sin", "atan") and a.op == "neg":
+            return self.neg(self.call(name, a.args[0]))
+        return self.raw(name, a)
+
+    def formula(self, name, a, *parameters, which=0):
+        """The value (0) or derivative (1) of an activation of the catalog."""
+        if name in ("tanh", "erf") and which == 0 and a.op == "neg":
+            return self.neg(self.formula(name, a.args[0]))
+        usual = [p.default for p in catalog.records()[name].given("value")]
+        if [p.op == "const" and p.value for p in parameters] == usual:
+            parameters = ()  # not written: what a formula has at its defaults may be faster
+        return self.raw("formula", a, *parameters, value=(name, which))
+
+    def power(self, a, b):
+        if a.op == b.op == "const":
+            return self.const(_power_of_numbers(a.value, b.value))
+        if b.op == "const":
+            n = b.value
+            if n == int(n) and abs(n) <= 64:
+                return self.whole_power(a, int(n))
+            if 2 * n == int(2 * n) and abs(n) <= 16:
+                root = self.sqrt(a)
+                whole = self.whole_power(a, int(abs(n)))
+                return self.mul(whole, root) if n > 0 else self.div(self.one, self.mul(whole, root))
+        if a.op == "const" and a.value > 0:
+            return self.call("exp", self.mul(self.const(math.log(a.value)), b))
+        return self.call("exp", self.mul(b, self.call("log", a)))  # 0 to a positive power: exp(-inf)
+
+    def whole_power(self, a, n):
+        if n < 0:
+            return self.div(self.one, self.whole_power(a, -n))
+        if n == 0:
+            return self.one
+        half = self.whole_power(a, n // 2) if n > 1 else self.one
+        square = self.mul(half, half)
+        return self.mul(a, square) if n % 2 else square
+
+    def compare(self, op, a, b):
+        if a.op == "const" and b.op != "const":
+            a, b, op = b, a, _SWAPPED[op]
+        return self.raw(op, a, b)
+
+    def combine(self, op, a, b):
+        for one, other in ((a, b), (b, a)):
+            known = self.truth(one)
+            if known is not None:
+                return other if known is (op == "and") else one
+        return a if a is b else self.raw(op, a, b)
+
+    def negation(self, a):
+        if a.op in _OPPOSITE:
+            return self.raw(_OPPOSITE[a.op], *a.args)
+        if a.op == "not":
+            return a.args[0]
+        return self.raw("or" if a.op == "and" else "and", *map(self.negation, a.args))
+
+    def select(self, condition, yes, no):
+        known = self.truth(condition)
+        if known is not None:
+            return yes if known else no
+        return yes if yes is no else self.raw("select", condition, yes, no)
+
+    def extreme(self, op, a, b):
+        if a.op == b.op == "const":
+            return self.const(max(a.value, b.value) if op == "max" else min(a.value, b.value))
+        if a.op == "const":
+            a, b = b, a
+        return a if a is b else self.raw(op, a, b)
+
+    def sign(self, a):
+        return self.select(self.compare("gt", a, self.zero), self.one, self.select(self.compare("lt", a, self.zero), self.const(-1), self.mul(a, a) if a.op == "const" else a))
+
+    def decide(self, condition):
+        """The answer to a condition on the path that is being traced."""
+        known = self.truth(condition)
+        if known is not None:
+            return known
+        opposite = self.negation(condition)
+        if condition in self.path:
+            return self.path[condition]
+        if opposite in self.path:
+            return not self.path[opposite]
+        raise _Unknown(condition)
+
+
+def _numbers_first(node):
+    return node.op != "const", node.order
+
+
+def _is_root_of_two(a, u):
+    """Whether a is -u / sqrt(2), however it is written."""
+    if a.op == "neg" and a.args[0].op == "div" and a.args[0].args[0] is u and a.args[0].args[1].op == "const":
+        return math.isclose(a.args[0].args[1].value, 2**0.5)
+    return a.op == "mul" and a.args[1] is u and a.args[0].op == "const" and math.isclose(a.args[0].value, -(0.5**0.5))
+
+
+def _power_of_numbers(a, b):
+    with np.errstate(all="ignore"):
+        return float(np.power(np.float64(a), np.float64(b)))
+
+
+class Node:
+    """A number that is not known yet: what a traced function gets for x, and computes with."""
+
+    __slots__ = ("args", "graph", "op", "order", "value")
+
+    def __init__(self, graph, op, args, value=None):
+        self.graph, self.op, self.args, self.value = graph, op, args, value
+        self.order = len(graph.nodes)
+
+    __hash__ = object.__hash__
+
+    def _arithmetic(name, swapped=False):
+        def operation(self, other):
+            try:
+                pair = self.graph.number(self), self.graph.number(other)
+            except UnsupportedOperationError:
+                if isinstance(other, (list, tuple, str, bytes)) or other is None or isinstance(other, np.ndarray):
+                    raise
+                return NotImplemented
+            return getattr(self.graph, name)(*(pair[::-1] if swapped else pair))
+
+        return operation
+
+    __add__, __radd__ = _arithmetic("add"), _arithmetic("add", True)
+    __sub__, __rsub__ = _arithmetic("sub"), _arithmetic("sub", True)
+    __mul__, __rmul__ = _arithmetic("mul"), _arithmetic("mul", True)
+    __truediv__, __rtruediv__ = _arithmetic("div"), _arithmetic("div", True)
+    __pow__, __rpow__ = _arithmetic("power"), _arithmetic("power", True)
+
+    def _comparison(op):
+        def operation(self, other):
+            return self.graph.compare(op, self.graph.number(self), self.graph.number(other))
+
+        return operation
+
+    __lt__, __le__, __gt__, __ge__, __eq__, __ne__ = map(_comparison, ("lt", "le", "gt", "ge", "eq", "ne"))
+    del _arithmetic, _comparison
+
+    def __neg__(self):
+        return self.graph.neg(self.graph.number(self))
+
+    def __pos__(self):
+        return self
+
+    def __abs__(self):
+        return self.graph.abs(self.graph.number(self))
+
+    def __and__(self, other):
+        return self.graph.combine("and", self.graph.condition(self), self.graph.condition(other))
+
+    def __or__(self, other):
+        return self.graph.combine("or", self.graph.condition(self), self.graph.condition(other))
+
+    __rand__, __ror__ = __and__, __or__
+
+    def __invert__(self):
+        if self.op not in CONDITIONS:
+            raise unsupported("~x")
+        return self.graph.negation(self)
+
+    def __bool__(self):
+        return self.graph.decide(self.graph.condition(self))
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        if method != "__call__":
+            raise unsupported(f"np.{ufunc.__name__}.{method}", "an activation is a function of one number, not of a whole array")
+        if any(v is not None for v in options.values()):
+            raise unsupported(f"np.{ufunc.__name__} with {', '.join(options)}=", "leave that out; where(condition, a, b) chooses")
+        return apply(self.graph, ufunc.__name__, inputs)
+
+    def __array_function__(self, function, kinds, args, kwargs):
+        name = function.__name__
+        if name in ("zeros_like", "ones_like", "full_like"):
+            return self.graph.number(args[1] if name == "full_like" else float(name == "ones_like"))
+        if name == "select":
+            names = dict(zip(("condlist", "choicelist", "default"), args, strict=False)) | kwargs
+            result = names.get("default", 0)
+            for condition, choice in reversed(list(zip(names["condlist"], names["choicelist"], strict=True))):
+                result = apply(self.graph, "where", (condition, choice, result))
+            return result
+        if name == "clip":
+            names = dict(zip(("a", "a_min", "a_max"), args, strict=False)) | kwargs
+            return self.clip(names.get("a_min", names.get("min")), names.get("a_max", names.get("max")))
+        if name == "where" and len(args) == 3 and not kwargs:
+            return apply(self.graph, "where", args)
+        if name == "sinc":
+            angle = math.pi * self
+            return self.graph.select(self.graph.compare("eq", self, self.graph.zero), self.graph.one, apply(self.graph, "sin", (angle,)) / angle)
+        raise unsupported(f"np.{name}")
+
+    def clip(self, min=None, max=None, **names):
+        low, high = names.get("a_min", min), names.get("a_max", max)
+        result = self if low is None else apply(self.graph, "maximum", (self, low))
+        return result if high is None else apply(self.graph, "minimum", (result, high))
+
+    def astype(self, dtype, **options):
+        if np.dtype(dtype).kind != "f":
+            raise unsupported(f"x.astype({np.dtype(dtype).name})", "an activation computes with real numbers; a result of whole numbers has no slope")
+        return self.graph.number(self)
+
+    def copy(self):
+        return self
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise _NoAttribute(f"x.{name} can't be part of an activation: x stands for one number, not for an array; {USE}")
+
+    def _refuse(what, instead):
+        def operation(self, *args):
+            raise unsupported(what, instead)
+
+        return operation
+
+    _plain = (
+        "float() or int() of x, or a function that wants x as a plain number,", "use the functions of fastact.math, or NumPy's: they can be followed",
+    )  # fmt: skip
+    __float__ = __int__ = __index__ = __complex__ = _refuse(*_plain)
+    __array__ = _refuse("a NumPy function that wants x as an array", USE)
+    _steps = "it is flat between its jumps, so its derivative is 0"
+    __floor__ = __ceil__ = __trunc__ = __round__ = _refuse("rounding x", _steps)
+    __floordiv__ = __rfloordiv__ = _refuse("x // y", _steps)
+    __mod__ = __rmod__ = __divmod__ = _refuse("x % y", "it jumps; sin and cos are the periodic functions to use")
+    __iter__ = _refuse("going through x item by item", "x stands for one number, not for an array")
+    __len__ = _refuse("len(x)", "x stands for one number, not for an array")
+    __getitem__ = _refuse("x[...]", "x stands for one number; where(x < 0, a, b) chooses between two")
+    __setitem__ = _refuse("assigning to x[...]", "write where(x < 0, a, x) instead of x[x < 0] = a")
+    __matmul__ = __rmatmul__ = _refuse("x @ y", "an activation is a function of one number")
+    del _refuse, _plain, _steps
+
+    def __repr__(self):
+        return text(self)
+
+
+# --- Functions by name: NumPy's ufuncs, math's and fastact.math's --------------------------------------------------------
+
+_COMPARE = {
+    "lt": lambda a, b: a < b, "le": lambda a, b: a <= b, "gt": lambda a, b: a > b, "ge": lambda a, b: a >= b, "eq": lambda a, b: a == b,
+    "ne": lambda a, b: a != b,
+}  # fmt: skip
+
+
+def _unary(function):
+    return lambda g, a: function(g, g.number(a))
+
+
+def _binary(name):
+    return lambda g, a, b: getattr(g, name)(g.number(a), g.number(b))
+
+
+def _sinh(g, a):
+    return g.mul(g.const(0.5), g.sub(g.call("expm1", a), g.call("expm1", g.neg(a))))
+
+
+def _cosh(g, a):
+    return g.mul(g.const(0.5), g.add(g.call("exp", a), g.call("exp", g.neg(a))))
+
+
+def _asinh(g, a):
+    b = g.abs(a)
+    near = g.call("log1p", g.add(b, g.div(g.mul(b, b), g.add(g.one, g.sqrt(g.add(g.one, g.mul(b, b)))))))
+    far = g.add(g.const(math.log(2)), g.call("log", b))
+    value = g.select(g.compare("gt", b, g.const(1e8)), far, near)
+    return g.select(g.compare("lt", a, g.zero), g.neg(value), value)
+
+
+def _logaddexp(g, a, b):
+    a, b = g.number(a), g.number(b)
+    return g.formula("softplus", a) if b is g.zero else g.add(a, g.formula("softplus", g.sub(b, a)))
+
+
+def _heaviside(g, a, at):
+    a = g.number(a)
+    return g.select(g.compare("lt", a, g.zero), g.zero, g.select(g.compare("gt", a, g.zero), g.one, g.number(at)))
+
+
+def _where(g, condition, yes, no):
+    return g.select(g.condition(condition), g.number(yes), g.number(no))
+
+
+def _copysign(g, a, b):
+    a, b = g.abs(g.number(a)), g.number(b)
+    return g.select(g.compare("lt", b, g.zero), g.neg(a), a)
+
+
+_FUNCTIONS = {
+    **{name: _unary(functools.partial(lambda g, a, name: g.call(name, a), name=name)) for name in ELEMENTARY},
+    "erf": _unary(lambda g, a: g.formula("erf", a)), "erfc": _unary(lambda g, a: g.formula("erfc", a)),
+    "arctan": _unary(lambda g, a: g.call("atan", a)),
+    "add": _binary("add"), "subtract": _binary("sub"), "multiply": _binary("mul"), "divide": _binary("div"), "true_divide": _binary("div"),
+    "power": _binary("power"), "float_power": _binary("power"), "pow": _binary("power"),
+    "negative": _unary(Graph.neg), "positive": _unary(lambda g, a: a), "absolute": _unary(Graph.abs), "fabs": _unary(Graph.abs), "abs": _unary(Graph.abs),
+    "sqrt": _unary(Graph.sqrt), "square": _unary(lambda g, a: g.mul(a, a)), "reciprocal": _unary(lambda g, a: g.div(g.one, a)),
+    "exp2": _unary(lambda g, a: g.call("exp", g.mul(g.const(math.log(2)), a))),
+    "log2": _unary(lambda g, a: g.mul(g.const(1 / math.log(2)), g.call("log", a))),
+    "log10": _unary(lambda g, a: g.mul(g.const(1 / math.log(10)), g.call("log", a))),
+    "tan": _unary(lambda g, a: g.div(g.call("sin", a), g.call("cos", a))),
+    "sinh": _unary(_sinh), "cosh": _unary(_cosh), "arcsinh": _unary(_asinh), "asinh": _unary(_asinh),
+    "sign": _unary(Graph.sign), "heaviside": _heaviside, "copysign": _copysign, "logaddexp": _logaddexp, "where": _where,
+    "maximum": lambda g, a, b: g.extreme("max", g.number(a), g.number(b)), "minimum": lambda g, a, b: g.extreme("min", g.number(a), g.number(b)),
+    "expit": _unary(lambda g, a: g.formula("sigmoid", a)),
+    "log_expit": _unary(lambda g, a: g.neg(g.formula("softplus", g.neg(a)))),
+    "ndtr": _unary(lambda g, a: g.mul(g.const(0.5), g.formula("erfc", g.mul(g.const(-(0.5**0.5)), a)))),
+    "less": lambda g, a, b: g.compare("lt", g.number(a), g.number(b)), "less_equal": lambda g, a, b: g.compare("le", g.number(a), g.number(b)),
+    "greater": lambda g, a, b: g.compare("gt", g.number(a), g.number(b)), "greater_equal": lambda g, a, b: g.compare("ge", g.number(a), g.number(b)),
+    "equal": lambda g, a, b: g.compare("eq", g.number(a), g.number(b)), "not_equal": lambda g, a, b: g.compare("ne", g.number(a), g.number(b)),
+    "logical_and": lambda g, a, b: g.combine("and", g.condition(a), g.condition(b)),
+    "logical_or": lambda g, a, b: g.combine("or", g.condition(a), g.condition(b)),
+    "logical_not": lambda g, a: g.negation(g.condition(a)),
+}  # fmt: skip
+_FUNCTIONS |= {"fmax": _FUNCTIONS["maximum"], "fmin": _FUNCTIONS["minimum"], "bitwise_and": _FUNCTIONS["logical_and"], "bitwise_or": _FUNCTIONS["logical_or"], "invert": _FUNCTIONS["logical_not"]}
+_STEPS = ("floor", "ceil", "trunc", "rint", "round", "floor_divide", "spacing", "nextafter")
+
+
+def apply(graph, name, inputs):
+    """A function by NumPy's name, or an activation of the catalog, on nodes and numbers."""
+    if name in _FUNCTIONS:
+        return _FUNCTIONS[name](graph, *inputs)
+    if name in _STEPS:
+        raise unsupported(f"{name}", "it is flat between its jumps, so its derivative is 0")
+    if name.endswith(("_grad", "_value_and_grad", "_backward")):
+        raise unsupported(f"{name}", "it is a derivative already, and its own derivative is not known; write it out")
+    record = catalog.records().get(name)
+    if record is None:
+        raise unsupported(f"{name}")
+    a, *given = [graph.number(v) for v in inputs]
+    given = (given + [graph.const(p.default) for p in record.given("value")[len(given) :]])[: len(record.given("value"))]
+    if any(depends(p) for p in given):
+        raise unsupported(f"{name} with a parameter that depends on x")
+    return graph.formula(name, a, *given)
+
+
+def functions():
+    """The names of all functions that can be followed."""
+    return sorted({*_FUNCTIONS, *catalog.records()})
+
+
+def graph_of(values):
+    """The graph that any of these numbers belongs to, or None."""
+    return next((v.graph for v in values if isinstance(v, Node)), None)
+
+
+# --- Tracing -------------------------------------------------------------------------------------------------------------
+
+
+class _Names(types.ModuleType):
+    """Stands in for the module ``math`` inside a traced function."""
+
+    def __init__(self):
+        super().__init__("math")
+
+    def __getattr__(self, name):
+        found = getattr(math, name)
+        return _followed(found) if callable(found) else found
+
+
+@functools.cache
+def _followed(function):
+    """A function of ``math`` or a builtin, for nodes too."""
+    name = {"max": "maximum", "min": "minimum", "atan": "arctan", "fabs": "absolute"}.get(function.__name__, function.__name__)
+
+    def call(*args, **kwargs):
+        graph = graph_of(args)
+        if graph is None or kwargs:
+            return function(*args, **kwargs)
+        if name in ("maximum", "minimum"):
+            return functools.reduce(lambda a, b: apply(graph, name, (a, b)), args)
+        if name == "log" and len(args) == 2:
+            return apply(graph, "log", args[:1]) / math.log(args[1])
+        if name not in _FUNCTIONS and name not in _STEPS and name not in catalog.records():
+            raise unsupported(f"math.{function.__name__}")
+        return apply(graph, name, args)
+
+    return call
+
+
+def _substituted(function, done):
+    """The function with what it can't be followed through, math's functions and max and min, replaced by what can."""
+    if function in done:
+        return done[function]
+    scope = dict(function.__globals__)
+    done[function] = function  # should a cell hold the function itself
+    done[function] = made = types.FunctionType(function.__code__, scope, function.__name__, function.__defaults__, _cells(function, done))
+    made.__kwdefaults__ = function.__kwdefaults__
+    for name in set(function.__code__.co_names) | {n for c in function.__code__.co_consts if isinstance(c, types.CodeType) for n in c.co_names}:
+        if name in scope:
+            scope[name] = _replaced(scope[name], function, done)
+        elif name in ("max", "min"):
+            scope[name] = _followed(getattr(builtins, name))
+    return made
+
+
+def _cells(function, done):
+    if function.__closure__ is None:
+        return None
+
+    def contents(cell):
+        try:
+            return types.CellType(_replaced(cell.cell_contents, function, done))
+        except ValueError:  # empty
+            return cell
+
+    return tuple(contents(cell) for cell in function.__closure__)
+
+
+def _replaced(value, function, done):
+    if value is math:
+        return _Names()
+    if isinstance(value, types.BuiltinFunctionType) and (value.__module__ == "math" or value in (max, min)):
+        return _followed(value)
+    if isinstance(value, types.FunctionType) and value.__module__ == function.__module__ and value is not function and not hasattr(value, "entry"):
+        return _substituted(value, done)
+    return value
+
+
+def trace(function, graph, parameters):
+    """What the function computes, as a node of the graph."""
+    followed = _substituted(function, {})
+
+    def explore(path):
+        graph.path = path
+        graph.paths += 1
+        if graph.paths > MAX_PATHS:
+            raise unsupported(f"more than {MAX_PATHS} ways through the function (a loop whose end depends on x?)", "use where(condition, a, b)")
+        try:
+            result = followed(graph.x, **{name: graph.param(name) for name in parameters})
+        except _Unknown as unknown:
+            condition = unknown.condition
+        else:
+            return _result(graph, result)
+        return graph.select(condition, explore({**path, condition: True}), explore({**path, condition: False}))
+
+    return explore({})
+
+
+def _result(graph, value):
+    if value is None:
+        raise UnsupportedOperationError("the function returns None; end it with return")
+    if isinstance(value, (tuple, list)):
+        raise UnsupportedOperationError(
+            f"the function returns {len(value)} values; return the value alone (its derivative is derived, or given by derivative=)"
+        )
+    return graph.number(value)
+
+
+# --- What a graph says ---------------------------------------------------------------------------------------------------
+
+
+def ordered(roots):
+    """All nodes that the roots need, operands first."""
+    seen, stack = {}, [(r, False) for r in reversed(roots)]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            seen.setdefault(node)
+        elif node not in seen:
+            stack.append((node, True))
+            stack += [(a, False) for a in reversed(node.args)]
+    return list(seen)
+
+
+def depends(node):
+    """Whether x is in it."""
+    return any(n.op == "x" for n in ordered([node]))
+
+
+def substitute(roots, old, new):
+    """The roots with one node in place of another."""
+    graph, made = old.graph, {old: new}
+    for node in ordered(roots):
+        if node not in made:
+            args = [made[a] for a in node.args]
+            made[node] = node if all(a is b for a, b in zip(args, node.args, strict=True)) else graph.raw(node.op, *args, value=node.value)
+    return [made[r] for r in roots]
+
+
+def derivative(root):
+    """The derivative with respect to x, by the chain rule; the rule at a kink is that of the catalog, 0 where one side is 0."""
+    g, made = root.graph, {}
+    for node in ordered([root]):
+        if node.op not in CONDITIONS:
+            made[node] = _rule(g, node, [made.get(a) for a in node.args])
+    return made[root]
+
+
+def _rule(g, node, inner):
+    op, args = node.op, node.args
+    if op == "x":
+        return g.one
+    if op in ("const", "param", "named") or all(d is None or d is g.zero for d in inner):
+        return g.zero
+    if op == "add":
+        return g.add(*inner)
+    if op == "sub":
+        return g.sub(*inner)
+    if op == "neg":
+        return g.neg(inner[0])
+    if op == "mul":
+        if args[0] is args[1]:
+            return g.mul(g.mul(g.const(2), args[0]), inner[0])
+        return g.add(g.mul(inner[0], args[1]), g.mul(args[0], inner[1]))
+    if op == "div":
+        return g.div(inner[0] if inner[1] is g.zero else g.sub(inner[0], g.mul(node, inner[1])), args[1])
+    if op == "select":
+        return g.select(args[0], inner[1], inner[2])
+    if op in ("max", "min"):
+        a, b, da, db = *args, *inner
+        if da is g.zero and db is not g.zero:
+            a, b, da, db = b, a, db, da
+        return g.select(g.compare("gt" if op == "max" else "lt", a, b), da, db)
+    a, da = args[0], inner[0]
+    if op == "abs":
+        return g.select(g.compare("gt", a, g.zero), da, g.select(g.compare("lt", a, g.zero), g.neg(da), g.zero))
+    if op == "formula":
+        if node.value[1]:
+            raise unsupported(f"the derivative of {node.value[0]}.grad", "write it out, or give derivative=")
+        return g.mul(g.formula(node.value[0], *args, which=1), da)
+    return _chain(g, op, node, a, da)
+
+
+def _chain(g, op, node, a, da):
+    if op == "exp":
+        return g.mul(node, da)
+    if op == "expm1":
+        return g.mul(g.call("exp", a), da)
+    if op == "log":
+        return g.div(da, a)
+    if op == "log1p":
+        if a.op == "mul" and a.args[1].op == "exp" and not depends(a.args[0]):  # c exp(u) / (1 + c exp(u)), which would overflow
+            u, c = a.args[1].args[0], a.args[0]
+            return g.div(derivative(u), g.add(g.one, g.div(g.call("exp", g.neg(u)), c)))
+        return g.div(da, g.add(g.one, a))
+    if op == "sqrt":
+        return g.div(g.mul(g.const(0.5), da), node)
+    if op == "hypot1":
+        return g.mul(g.div(a, node), da)
+    if op == "sin":
+        return g.mul(g.call("cos", a), da)
+    if op == "cos":
+        return g.neg(g.mul(g.call("sin", a), da))
+    if op == "atan":
+        return g.div(da, g.add(g.one, g.mul(a, a)))
+    raise unsupported(f"the derivative of {op}", "give derivative=")
+
+
+# --- Evaluating ----------------------------------------------------------------------------------------------------------
+
+
+def _wide(function):
+    """NumPy's function in float64, rounded once."""
+    return lambda a: np.asarray(function(np.asarray(a, np.float64))).astype(np.asarray(a).dtype)
+
+
+_NUMPY = {
+    "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "sin": np.sin, "cos": np.cos, "atan": np.arctan,
+    "hypot1": lambda a: np.hypot(1, a),
+}  # fmt: skip
+
+
+def evaluate(roots, x, parameters, dtype="float64"):
+    """The roots at these x by NumPy, each operation in this dtype: a list of arrays."""
+    real, known = np.dtype(dtype).type, {}
+    x = np.asarray(x, dtype)
+
+    def formula(name, which, *args):
+        return np.asarray(getattr(formulas, name)(*[np.asarray(a, np.float64) for a in args])[which]).astype(dtype)
+
+    with np.errstate(all="ignore"):
+        for node in ordered(roots):
+            args = [known[a] for a in node.args]
+            op = node.op
+            if op == "x":
+                made = x
+            elif op == "const":
+                made = real(node.value)
+            elif op == "named":
+                made = real(getattr(node.value[1], dtype))
+            elif op == "param":
+                made = real(parameters[node.value])
+            elif op in _NUMPY:
+                made = _wide(_NUMPY[op])(args[0])
+            elif op == "formula":
+                made = formula(*node.value, *args)
+            else:
+                made = _OPERATIONS[op](*args)
+            known[node] = made
+    return [np.broadcast_to(np.asarray(known[r]), x.shape) for r in roots]
+
+
+_OPERATIONS = {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative, "abs": np.abs, "sqrt": np.sqrt,
+    "max": language.maximum, "min": language.minimum, "select": np.where, "and": np.logical_and, "or": np.logical_or, "not": np.logical_not,
+    "copysign": np.copysign, **_COMPARE,
+}  # fmt: skip
+
+
+# --- Writing -------------------------------------------------------------------------------------------------------------
+
+_LOOSE, _SUM, _PRODUCT, _UNARY, _ATOM = range(5)
+_INFIX = {"add": ("+", _SUM), "sub": ("-", _SUM), "mul": ("*", _PRODUCT), "div": ("/", _PRODUCT)}
+_NAMES = {"max": "maximum", "min": "minimum"}
+_WHOLE = {"exp": "exp_whole", "expm1": "expm1_whole", "log1p": "log1p_whole"}  # in a formula: the plain names are other things there
+
+
+def _literal(value):
+    if value == math.inf:
+        return "INFINITY", _ATOM
+    if value == -math.inf:
+        return "-INFINITY", _UNARY
+    shown = repr(int(value)) if value == int(value) and abs(value) < 1e15 and str(value) != "-0.0" else repr(value)
+    return shown, _UNARY if value < 0 else _ATOM
+
+
+def _expression(node, names, plain=False):
+    """A node as text, and how tightly that binds; `names`: the nodes that have a variable; `plain`: for people."""
+    if node in names:
+        return names[node], _ATOM
+
+    def at(child, level):
+        shown, binds = _expression(child, names, plain)
+        return shown if binds >= level else f"({shown})"
+
+    op, args = node.op, node.args
+    if op in ("x", "param"):
+        return node.value, _ATOM
+    if op == "named":
+        return node.value[0], _ATOM
+    if op == "const":
+        if math.isnan(node.value):
+            raise unsupported("NaN as a constant", "is there a division 0 / 0 or the logarithm of a negative number?")
+        return _literal(node.value)
+    if op in _INFIX:
+        sign, level = _INFIX[op]
+        loose = plain and op in ("add", "mul")  # for compilers, a * (b * c) keeps its parentheses: it rounds and overflows in its own way
+        return f"{at(args[0], level)} {sign} {at(args[1], level if loose else level + 1)}", level
+    if op == "neg":
+        return f"-{at(args[0], _UNARY)}", _UNARY
+    if op in COMPARISONS:
+        return f"{at(args[0], _SUM)} {COMPARISONS[op]} {at(args[1], _SUM)}", _LOOSE
+    if op in ("and", "or"):
+        return f" {'&' if op == 'and' else '|'} ".join(f"({_expression(a, names, plain)[0]})" for a in args), _LOOSE
+    listed = ", ".join(_expression(a, names, plain)[0] for a in args)
+    if op == "formula":
+        return f"{node.value[0]}({listed})" + ("'" if node.value[1] else ""), _ATOM
+    if op == "hypot1" and plain:
+        return f"sqrt(1 + {at(args[0], _ATOM)} ** 2)", _ATOM
+    return f"{_NAMES.get(op, op) if plain else _WHOLE.get(op, _NAMES.get(op, op))}({listed})", _ATOM
+
+
+def text(node):
+    """A node as a person would write it."""
+    return _expression(node, {}, True)[0]
+
+
+def source(name, roots, parameters, summary, reserved=()):
+    """The source of a formula that returns the roots, the functions that it calls, and its own constants.
+
+    Returns
+    -------
+    str, dict, dict
+    """
+    nodes = ordered(roots)
+    uses = {}
+    for a in [*(a for n in nodes for a in n.args), *roots]:
+        uses[a] = uses.get(a, 0) + 1
+    taken = {"x", *parameters, *reserved}
+    names, lines, calls, constants = {}, [], {}, {}
+
+    def fresh(stem):
+        count = 1
+        while f"{stem}{count}" in taken:
+            count += 1
+        taken.add(f"{stem}{count}")
+        return f"{stem}{count}"
+
+    for node in nodes:
+        if node.op == "named":
+            constants[node.value[0]] = node.value[1]
+        elif node.op == "formula":
+            called = getattr(formulas, node.value[0])
+            if len(node.args) == 1:
+                called = getattr(called, "at_defaults", called)
+            calls[called.__name__] = called
+            if node not in names:
+                arguments = ", ".join(_expression(a, names)[0] for a in node.args)
+                pair = [node.graph.raw("formula", *node.args, value=(node.value[0], which)) for which in (0, 1)]
+                names[pair[0]] = fresh(node.value[0][0])
+                names[pair[1]] = f"d{names[pair[0]]}"
+                taken.add(names[pair[1]])
+                lines.append(f"{names[pair[0]]}, {names[pair[1]]} = {called.__name__}({arguments})")
+        elif node.op in ELEMENTARY:
+            calls[_WHOLE.get(node.op, node.op)] = getattr(primitives, _WHOLE[node.op]) if node.op in _WHOLE else getattr(elementary, node.op)
+        if node.args and uses[node] > 1 and node not in names and node.op != "formula" and node.op not in CONDITIONS and node.op != "neg":
+            shown = _expression(node, names)[0]
+            names[node] = fresh("v")
+            lines.append(f"{names[node]} = {shown}")
+        elif node.args and node not in names and node.op not in CONDITIONS and len(shown := _expression(node, names)[0]) > 90:
+            names[node] = fresh("v")
+            lines.append(f"{names[node]} = {shown}")
+    for node in nodes:
+        if node.op in ("max", "min", "select", "sqrt", "copysign"):
+            called = _NAMES.get(node.op, node.op)
+            calls[called] = getattr(language, called)
+    listed = ", ".join(["x", *(f"{p}={default!r}" for p, default in parameters.items())])
+    results = ", ".join(_expression(r, names)[0] for r in roots)
+    body = [f'"""{summary}"""', *lines, f"return {results}"]
+    return f"def {name}({listed}):\n" + "".join(f"    {line}\n" for line in body), calls, constants

@@ -1,0 +1,236 @@
+"""Health and watch count what they say; checks, pictures and commands of them work."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+import support
+
+import fastact
+from fastact import catalog, checking, cli, monitor, plotting
+
+
+def counted(record, x, threshold=0.01):
+    """The same numbers, by NumPy and in one go."""
+    slope = np.abs(np.asarray(fastact.get(record.name).grad(x), float))
+    return (slope == 0).all(axis=0).mean(), (slope < threshold).mean(), np.sqrt((slope**2).mean())
+
+
+@pytest.mark.parametrize("dtype", support.DTYPES)
+def test_health_counts(record, dtype):
+    x = np.random.default_rng(1).normal(-1, 3, (400, 300)).astype(dtype)  # more than a block
+    x[:, :30] -= 200
+    found = fastact.health(record.name, x)
+    dead, saturated, gain = counted(record, x)
+    assert (found.samples, found.units, found.nan, found.infinite) == (400, 300, 0, 0)
+    assert found.dead == pytest.approx(dead) and found.saturated == pytest.approx(saturated) and found.gain == pytest.approx(gain, rel=1e-6)
+    assert found.through(3) == pytest.approx(gain**3, rel=1e-5)
+    assert found.dead_units.sum() == round(dead * 300)
+    assert record.name in str(found) and f"{found.dead:.1%}" in str(found)
+    assert json.loads(json.dumps(found.as_dict()))["gain"] == found.gain
+
+
+def test_health_takes_any_axes_and_types():
+    x = np.random.default_rng(0).normal(size=(5, 4, 3)) - 1.5
+    by_axis = fastact.health("relu", x, axis=(0, 2))
+    assert by_axis.units == 4 and by_axis.samples == 15
+    assert by_axis.dead == (x <= 0).all(axis=(0, 2)).mean()
+    assert fastact.health("relu", x, axis=-1).units == 20
+    assert fastact.health(fastact.relu, [-1, 2, -3]).units == 1
+    assert fastact.health("relu", x.astype(np.float16)).samples == 5
+    broken = fastact.health("tanh", np.array([[np.nan, np.inf, 1.0]]))
+    assert broken.nan == 1 and broken.infinite == 1 and broken.dead == 1 / 3
+    assert "NaN" in broken.advice[0]
+
+
+@pytest.mark.parametrize(
+    "arguments, error, words",
+    [
+        (("relu", 3.0), ValueError, "axis for the samples"),
+        (("relu", np.zeros((2, 2)), 2), ValueError, "axis: 2"),
+        (("relu", np.zeros((0, 3))), ValueError, "no samples"),
+        (("relu", ["a"]), TypeError, "real numbers"),
+        (("relux", [1.0]), LookupError, "relu"),
+    ],
+)
+def test_health_refuses(arguments, error, words):
+    with pytest.raises(error, match=words):
+        fastact.health(*arguments)
+
+
+def test_advice():
+    x = np.random.default_rng(0).normal(size=(200, 50))
+    assert not fastact.health("gelu", x).advice
+    dead = x - 9 * (np.arange(50) < 20)
+    assert "dead" in fastact.health("relu", dead).advice[0] and "leaky_relu" in fastact.health("relu", dead).advice[0]
+    assert "saturated" in fastact.health("tanh", 40 * x).advice[0]
+    assert "vanishes" in fastact.health("sigmoid", x).advice[0]
+    assert "flat" in fastact.health("relu", x - 1.5).advice[0]
+    steep = fastact.activation(lambda x: x * abs(x), name="steep", check=False)
+    assert "explodes" in fastact.health(steep, 3 * x).advice[0]
+
+
+class Layer:
+    def __init__(self, name):
+        self.activation = fastact.get(name)
+
+    def forward(self, x, **options):
+        return self.activation(x, **options)
+
+
+def test_watch_sees_layers(backend):
+    layers = [Layer("relu"), Layer("relu"), Layer("sigmoid")]
+    x = np.random.default_rng(0).normal(size=(32, 8)).astype(np.float32)
+    with fastact.watch() as seen:
+        for _ in range(3):
+            for layer in layers:
+                y = x.copy()
+                assert layer.forward(y, out=y) is y
+        fastact.gelu.value_and_grad(x)
+        fastact.relu.grad(x)  # no value: not a layer
+        fastact.relu(2.0)
+    assert [h.activation for h in seen.layers] == ["relu", "relu", "sigmoid", "gelu"]
+    assert [h.samples for h in seen.layers] == [96, 96, 96, 32]
+    assert seen.layers[0].gain == pytest.approx(np.sqrt((x > 0).mean()))
+    assert seen.through == pytest.approx(np.prod([h.gain for h in seen.layers]))
+    assert "test_monitor.py" in str(seen) and seen.cost > 0
+    before = seen.layers[0].samples
+    layers[0].forward(x)
+    assert seen.layers[0].samples == before, "it is closed"
+    with pytest.raises(RuntimeError, match="make another"), seen, seen:
+        pass
+
+
+def test_watch_changes_no_result():
+    x = support.sample(300, np.float32).reshape(30, 10)
+    for record in support.RECORDS:
+        f = fastact.get(record.name)
+        plain = f(x)
+        with fastact.watch():
+            support.same_bits(f(x), plain)
+            with pytest.raises(TypeError):
+                f(x, nonsense=1)
+            with pytest.raises((TypeError, ValueError)):
+                f(np.array(["a"]))
+
+
+def test_watch_rests():
+    # However many calls there are, it looks at a burst of them and then sleeps.
+    x = np.ones((4, 4), np.float32)
+    with fastact.watch() as seen:
+        for _ in range(10 * monitor._BURST_CALLS):
+            fastact.tanh(x)
+        total = seen.layers[0].samples
+    assert 4 <= total <= 4 * 9 * monitor._BURST_CALLS
+    assert seen._timer is None and not seen._awake
+
+
+def test_watch_takes_parameters():
+    with fastact.watch() as seen:
+        fastact.leaky_relu(np.array([[-1.0, -2.0]]), negative_slope=0.5)
+    assert seen.layers[0].gain == 0.5
+
+
+def test_watch_of_nothing():
+    with fastact.watch() as seen:
+        pass
+    assert str(seen) == "no activation was called" and seen.layers == []
+
+
+# --- check ---------------------------------------------------------------------------------------------------------------
+
+
+def test_check_passes_the_catalog(record):
+    report = fastact.check(record.name)
+    assert report.passed, str(report)
+    assert tuple(k[0] for k in report.kinks) == tuple(map(float, record.kinks))
+    assert report.derivative_error < 1e-8 and not report.linear
+    assert report.ulp is None or max(report.ulp) < 5
+    assert f"{record.name}: passed" in str(report)
+    json.dumps(report.as_dict())
+
+
+def test_check_says_what_is_wrong():
+    bad = fastact.activation(lambda x: x * x, name="bad", derivative=lambda x: 3 * x, check=False)
+    report = fastact.check(bad)
+    assert not report.passed and "3.0369" in report.problems[0] and "FAILED" in str(report)
+    line = fastact.activation(lambda x: 2 * x, name="line", check=False)
+    assert fastact.check(line).linear
+
+
+@pytest.mark.parametrize(
+    "name, low, high",
+    [("relu", (0, 0), (1, 0)), ("tanh", (0, -1), (0, 1)), ("silu", (0, 0), (1, 0)), ("elu", (0, -1), (1, 0)), ("leaky_relu", (0.1, 0), (1, 0))],
+)
+def test_asymptotes(name, low, high):
+    limits = fastact.check(name).limits
+    assert limits["-inf"] == pytest.approx(low, abs=1e-6) and limits["inf"] == pytest.approx(high, abs=1e-6)
+    assert checking.asymptote(lambda x: x * x, 1) is None
+
+
+# --- Pictures ------------------------------------------------------------------------------------------------------------
+
+
+def test_html(record):
+    text = fastact.get(record.name)._repr_html_()
+    assert record.name in text and text.count("<svg") == text.count("</svg>") == 1
+    assert text.count("<circle") == len(record.kinks) and "nan" not in text and "currentColor" in text
+    import xml.etree.ElementTree
+
+    assert xml.etree.ElementTree.fromstring(plotting.svg(record.name)).tag.endswith("svg")
+
+
+@pytest.fixture
+def pyplot():
+    matplotlib = pytest.importorskip("matplotlib")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of the fonts and of pyparsing are not ours
+        matplotlib.use("agg")
+        import matplotlib.pyplot as pyplot
+
+        yield pyplot
+        pyplot.close("all")
+
+
+def test_plot(pyplot, tmp_path):
+    axes = fastact.plot("gelu", fastact.relu, dark=True, span=(-3, 4), path=tmp_path / "a.png")
+    assert axes.get_xlim() == (-3, 4) and (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["gelu", "gelu, derivative", "relu", "relu, derivative", "kink"]
+    _, own = pyplot.subplots()
+    assert fastact.silu.plot(axes=own, derivative=False) is own
+    found = fastact.health("relu", np.random.default_rng(0).normal(size=(20, 5)))
+    assert found.plot().get_yticklabels()[0].get_text() == "relu"
+    with pytest.raises(ValueError, match="span"):
+        fastact.plot("relu", span=(1, 1))
+    with pytest.raises(TypeError, match="at least one"):
+        fastact.plot()
+
+
+# --- Commands ------------------------------------------------------------------------------------------------------------
+
+
+def test_command_check(capsys):
+    assert cli.main(["check", "relu", "swish"]) == 0
+    assert "relu: passed" in (text := capsys.readouterr().out) and "silu: passed" in text
+    assert cli.main(["check", "relu", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["kinks"] == [[0.0, 0.0, 0.0, 1.0]]
+    assert cli.main(["check", "nothing"]) == cli.USAGE
+    assert "no activation 'nothing'" in capsys.readouterr().err
+
+
+def test_command_plot(pyplot, tmp_path, capsys):
+    assert cli.main(["plot", "gelu", "relu", "-o", str(tmp_path / "p.svg"), "--span", "3", "--dark"]) == 0
+    assert "<svg" in (tmp_path / "p.svg").read_text() and "p.svg" in capsys.readouterr().out
+    assert cli.main(["plot", "gelu", "-o", str(tmp_path / "no" / "p.png")]) == cli.FAILED
+    assert "no" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main(["plot", "gelu", "--span", "-3"])
+    assert "width above 0" in capsys.readouterr().err
+
+
+def test_names_hide_no_module():
+    """A module called like a public function would take the function's place as soon as something imports it."""
+    modules = {p.stem for p in support.PACKAGE.iterdir()}
+    assert not modules & (set(fastact.__all__) - {"math"})
+    assert set(catalog.records()) <= set(fastact.__all__)

@@ -1,0 +1,425 @@
+"""Activations of one's own: right ones work like built-in ones, wrong ones are stopped with a message that says what to do."""
+
+import functools
+import inspect
+import math
+import os
+import pickle
+import random
+import re
+import warnings
+
+import numpy as np
+import pytest
+import reference
+import support
+
+import fastact
+from fastact import catalog, custom, elementary, formulas, language, primitives, tracing, translate
+from fastact.math import abs as fabs
+from fastact.math import erf, exp, log1p, sigmoid, sqrt, tanh, where
+
+mpmath = pytest.importorskip("mpmath")
+
+
+# --- Right ones: ten activations from papers that are not in the catalog, a line each ------------------------------------
+# name: (the function, its definition in mpmath, whether it has limits at infinity)
+
+RIGHT = {
+    "serf": (lambda x: x * erf(log1p(exp(x))), "x * erf(log1p(exp(x)))", True),  # Nag and Bhattacharyya 2021
+    "smish": (lambda x: x * np.tanh(np.log(1 + 1 / (1 + np.exp(-x)))), "x * tanh(log1p(1 / (1 + exp(-x))))", True),  # Wang et al. 2022
+    "phish": (lambda x: x * np.tanh(fastact.gelu(x)), "x * tanh(x * erfc(-x / sqrt(2)) / 2)", True),  # Naveen 2022
+    "tanhexp": (lambda x: x * math.tanh(math.exp(x)), "x * tanh(exp(x))", True),  # Liu and Di 2020
+    "loglogish": (lambda x: x * (1 - exp(-exp(x))), "-x * expm1(-exp(x))", True),  # Zhu et al. 2021
+    "gish": (lambda x: x * np.log(2 - np.exp(-np.exp(x))), "x * log1p(-expm1(-exp(x)))", True),  # Kaytan et al. 2022
+    "logish": (lambda x: x * np.log(1 + sigmoid(x)), "x * log1p(1 / (1 + exp(-x)))", True),  # Zhu et al. 2021
+    "gcu": (lambda x: x * np.cos(x), "x * cos(x)", False),  # Noel et al. 2021
+    "sinlu": (lambda x, a=1.0, b=1.0: (x + a * np.sin(b * x)) * sigmoid(x), "(x + sin(x)) / (1 + exp(-x))", False),  # Paul et al. 2022
+    "elliott": (lambda x: 0.5 * x / (1 + abs(x)) + 0.5, "x / (1 + abs(x)) / 2 + 0.5", True),  # Elliott 1993
+    "isru": (lambda x, alpha=1.0: x / sqrt(1 + alpha * x * x), "x / sqrt(1 + x * x)", True),  # Carlile et al. 2017
+    "bent_identity": (lambda x: (sqrt(x**2 + 1) - 1) / 2 + x, "(sqrt(x * x + 1) - 1) / 2 + x", True),
+    "snake_alt": (lambda x, a=1.0: x + np.sin(a * x) ** 2 / a, "x + sin(x) ** 2", False),  # Ziyin et al. 2020
+    "aranda": (lambda x, lam=2.0: 1 - (1 + lam * exp(x)) ** (-1 / lam), "-expm1(-log1p(2 * exp(x)) / 2)", True),  # Aranda-Ordaz 1981
+    "arctan_unit": (lambda x: 2 / math.pi * np.arctan(math.pi / 2 * x), "2 / pi * atan(pi / 2 * x)", True),
+    "scaled_silu": (lambda x, beta=1.5: x / (1 + math.exp(-beta * x)), "x / (1 + exp(-1.5 * x))", True),
+}
+MADE = {}
+
+
+def made(name):
+    if name not in MADE:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", fastact.ActivationWarning)
+            MADE[name] = fastact.activation(RIGHT[name][0], name=name)
+    return MADE[name]
+
+
+EACH = pytest.mark.parametrize("name", RIGHT)
+
+
+def exact(definition, x):
+    names = {**{n: getattr(mpmath, n) for n in dir(mpmath) if not n.startswith("_")}, "abs": abs, "x": x}
+    return eval(definition, names)
+
+
+@EACH
+def test_value_and_derivative(name, backend):
+    f, definition = made(name), RIGHT[name][1]
+    x = np.concatenate([np.linspace(-30, 30, 41) + 0.03, np.random.default_rng(0).normal(0, 2, 40)])
+    single = x.astype(np.float32)
+    value, slope = f.value_and_grad(single)
+    assert value.dtype == slope.dtype == np.float32
+    double = f.value_and_grad(x)
+    for which in (0, 1):
+        for got, at, eps in ((value, single, 2.0**-23), (slope, single, 2.0**-23), (*double[:1], x, 2.0**-52)):
+            if (got is slope) != (which == 1):
+                continue
+            with mpmath.workprec(160):
+                right = [mpmath.diff(lambda t: exact(definition, t), mpmath.mpf(float(v)), which) for v in at]
+            right = np.array([float(r) for r in right])
+            size = np.abs(right) + (0.1 if which or not RIGHT[name][2] else 1e-12)  # near zeros an error counts in what cancels there
+            if not RIGHT[name][2]:
+                size = size + np.abs(x) / 4
+            error = np.abs(got.astype(float) - right) / size / eps
+            assert error.max() < 12, f"{error.max():.1f} units in the last place at {at[error.argmax()]!r}"
+
+
+@EACH
+def test_all_modes_agree(name):
+    f = made(name)
+    x = support.sample(500, np.float32).clip(-50, 50)
+    gradient = np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
+    y, dy = f.value_and_grad(x)
+    if support.HAS_NUMBA:
+        support.same_bits(f(x), y)
+        support.same_bits(f.grad(x), dy)
+    else:  # NumPy's own functions round in their own ways
+        np.testing.assert_allclose(f(x), y, rtol=1e-6, atol=1e-30)
+        np.testing.assert_allclose(f.grad(x), dy, rtol=1e-5, atol=1e-6)
+        y, dy = f(x), f.grad(x)
+    np.testing.assert_allclose(f.backward(gradient, x), gradient * dy, rtol=1e-5, atol=1e-6) if not support.HAS_NUMBA else support.same_bits(
+        f.backward(gradient, x), gradient * dy
+    )
+    same = support.same_bits if support.HAS_NUMBA else functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-30)
+    same(f.ufunc(x, *[p.default for p in f.record.parameters]), y)
+    same(f(x.reshape(20, 25)[:, ::2]), np.ascontiguousarray(y.reshape(20, 25)[:, ::2]))
+    out = x.copy()
+    assert f(out, out=out) is out
+    same(out, y)
+
+
+@EACH
+@pytest.mark.parametrize("dtype", support.DTYPES)
+def test_extremes(name, dtype):
+    f, tame = made(name), RIGHT[name][2]
+    far = support.specials(dtype)
+    with np.errstate(all="raise"):
+        y, dy = f.value_and_grad(far)
+    if tame:
+        assert not np.isnan(y).any() and not np.isnan(dy).any()
+        assert np.isfinite(dy).all()
+    assert np.isnan(f.value_and_grad(np.array([np.nan], dtype))).all()
+
+
+@EACH
+def test_export_is_a_formula(name, tmp_path):
+    text = fastact.export(made(name))
+    lines = [line for line in text.splitlines() if not line.startswith("from .")]
+    scope = {**vars(language), **vars(formulas), **vars(primitives), **vars(elementary), "LARGEST": elementary.LARGEST, "INFINITY": math.inf}
+    path = tmp_path / "exported.py"
+    path.write_text("\n".join(lines))
+    exec(compile(path.read_text(), str(path), "exec"), scope)
+    translate.check(scope[name])
+    record = catalog.record_of(name, scope[name])
+    assert record.kinks == made(name).record.kinks
+    x = np.linspace(-3, 3, 13)
+    with support.quiet():
+        assert np.allclose(scope[name](x)[0], made(name)(x), rtol=1e-12, atol=1e-15)
+
+
+def test_a_rebuilt_one_is_the_built_in_one():
+    x = support.sample(1000, np.float32)
+    for function, name in (
+        (lambda x: x / (1 + np.exp(-x)), "silu"),
+        (lambda x: 0.5 * x * (1 + erf(x / math.sqrt(2))), "gelu"),
+        (lambda x: 1 / (1 + np.exp(-x)), "sigmoid"),
+        (lambda x: (np.exp(x) - np.exp(-x)) / (np.exp(x) + np.exp(-x)), "tanh"),
+        (lambda x: np.log(1 + np.exp(x)), "softplus"),
+        (lambda x: x if x > 0 else 0 * x, "relu"),
+    ):
+        f = fastact.activation(function, name="rebuilt")
+        with fastact.use_backend("numba" if support.HAS_NUMBA else "numpy"):
+            assert np.array_equal(f(x), fastact.get(name)(x)), name
+            assert np.array_equal(f.grad(x), fastact.get(name).grad(x)), name
+
+
+# --- What a function may look like ---------------------------------------------------------------------------------------
+
+
+def test_decorator_with_parameters_and_docstring():
+    @fastact.activation
+    def pelu(x, a=1.0, b=2.0):
+        """Parametric exponential linear unit."""
+        return where(x > 0, a / b * x, a * (exp(x / b) - 1))
+
+    x = np.array([-2.0, -1e-9, 0.5], np.float32)
+    assert list(inspect.signature(pelu).parameters)[:3] == ["x", "a", "b"]
+    assert "Parametric exponential" in pelu.__doc__ and "a : array_like, default 1" in pelu.__doc__
+    assert np.allclose(pelu(x), [np.expm1(-1), -5e-10, 0.25])
+    assert np.allclose(pelu(x, b=1), [np.expm1(-2), -1e-9, 0.5])
+    assert np.allclose(pelu(x, a=np.array([1.0, 2.0, 3.0])), [np.expm1(-1), -1e-9, 0.75])
+    assert pelu.record.kinks == ()
+
+    @fastact.activation(name="steeper", kinks=(0,), paper="Nobody, Nowhere")
+    def other(v):
+        return np.where(v < 0, v, 2 * v)
+
+    assert other.name == "steeper" and other.record.kinks == (0.0,) and "Nobody" in other.__doc__
+
+
+def test_python_conditions():
+    def by_if(x, low=-1.0):
+        if x < low:
+            return low
+        if low <= x <= 1 and not x > 5:
+            return x
+        return max(1, min(x, 1)) + 0 * x
+
+    f = fastact.activation(by_if)
+    x = np.linspace(-3, 3, 25, dtype=np.float32)
+    assert np.array_equal(f(x), np.clip(x, -1, 1)) and f.record.kinks == (-1.0, 1.0)
+
+
+def test_other_ways_to_write():
+    x = np.linspace(-3, 3, 25)
+    for function, right in (
+        (lambda x: np.select([x < -1, x < 1], [-1, x], 1), np.clip(x, -1, 1)),
+        (lambda x: np.clip(x, -1, 1), np.clip(x, -1, 1)),
+        (lambda x: (x > 0) * x, np.maximum(x, 0)),
+        (lambda x: x * np.heaviside(x, 0.5), np.maximum(x, 0)),
+        (lambda x: np.copysign(fabs(x), x) * np.fabs(x), x * abs(x)),
+        (lambda x: np.sinh(x) / np.cosh(x) * np.ones_like(x), np.tanh(x)),
+        (lambda x: np.arcsinh(x), np.arcsinh(x)),
+        (lambda x: np.sign(x) * np.log1p(np.abs(x)), np.sign(x) * np.log1p(abs(x))),
+        (lambda x: np.logaddexp(x, 0), np.logaddexp(x, 0)),
+        (lambda x: np.square(x) ** 0.5 * 2.0**x, abs(x) * 2**x),
+        (lambda x: fastact.leaky_relu(x, 0.3), np.where(x > 0, x, 0.3 * x)),
+    ):
+        assert np.allclose(fastact.activation(function, name="written", check=False)(x), right, rtol=1e-12, atol=1e-14)
+
+
+def helper(x):
+    return math.exp(-x * x)
+
+
+def test_helpers_and_functions_without_source():
+    f = fastact.activation(lambda x: x * helper(x) + math.sqrt(2) * x)
+    assert f.name == "custom" and np.allclose(f(1.0), math.exp(-1) + math.sqrt(2))
+    scope = {}
+    exec("def typed(x, k=2.0):\n    return x * (k + abs(x))", scope)
+    assert np.allclose(fastact.activation(scope["typed"])(-3.0), -15)
+    assert np.allclose(fastact.activation(np.tanh, name="mine")(0.5), np.tanh(0.5))
+
+
+def test_a_given_derivative_is_taken():
+    with pytest.warns(fastact.ActivationWarning, match="derivative loses"):  # as it is written, not as it would be derived
+        f = fastact.activation(lambda x, a=2.0: a * tanh(x), name="given", derivative=lambda x, a=2.0: a * (1 - tanh(x) ** 2))
+    assert np.allclose(f.grad(0.3, a=3.0), 3 * (1 - np.tanh(0.3) ** 2))
+    g = fastact.activation(lambda x: tanh(x) + x, name="given", derivative=lambda x: 2 - tanh(x) ** 2)
+    assert np.allclose(g.grad(0.3), 2 - np.tanh(0.3) ** 2)
+
+
+def test_pickle_and_warmup():
+    f = made("sinlu")
+    x = np.linspace(-5, 5, 7, dtype=np.float32)
+    for g in (pickle.loads(pickle.dumps(f)), pickle.loads(pickle.dumps(f.grad))):
+        same = f if g.mode == "value" else f.grad
+        support.same_bits(g(x, 2.0), same(x, 2.0))
+    assert fastact.warmup(f, dtype="float32", mode="value") in (0, 1)
+    assert fastact.explain(f, x).activation == "sinlu"
+
+
+def test_two_of_one_name_are_two():
+    f = fastact.activation(lambda x: x * tanh(x), name="twin")
+    g = fastact.activation(lambda x: x * abs(x), name="twin")
+    x = np.array([-2.0, 3.0], np.float32)
+    assert np.allclose(f(x), x * np.tanh(x)) and np.allclose(g(x), x * abs(x))
+
+
+# --- Wrong ones: each is stopped, and the message says what is wrong and what to do ---------------------------------------
+
+
+def returns_nothing(x):
+    x * tanh(x)
+
+
+def assigns(x):
+    x[x < 0] = 0
+    return x
+
+
+def wiggles(x):
+    return x * random.random()
+
+
+def needs_two(x, y):
+    return x * y
+
+
+def loops(x):
+    while x > 0:
+        x = x - 0.1
+    return x
+
+
+WRONG = {
+    "linear": (lambda x: 2 * x + 1, fastact.LinearActivationError, ["linear", "2 * x + 1", "x * sigmoid(x)"]),
+    "linear in disguise": (lambda x: np.log(np.exp(x)) + where(x > 0, x, x), fastact.LinearActivationError, ["is 2 * x", "one linear layer"]),
+    "linear, hidden": (lambda x: (x * x - 1) / (x + 1) if x != -1 else x - 1, fastact.LinearActivationError, ["is 1 * x + -1"]),
+    "constant": (lambda x: 3.0, fastact.LinearActivationError, ["constant"]),
+    "step": (lambda x: np.where(x > 0, 1.0, 0.0) * (1 + 0 * x), fastact.DerivativeError, ["jumps at x = 0", "from 0 to 1", "sigmoid"]),
+    "jump": (lambda x: where(x > 1, x * x, 0.5 * x), fastact.DerivativeError, ["jumps at x = 1", "from 0.5 to 1", "meet at that point"]),
+    "lone point": (lambda x: where(x == 2, 0, x * x), fastact.DerivativeError, ["at x = 2 alone"]),
+    "rounding": (lambda x: np.floor(x) + x, fastact.UnsupportedOperationError, ["floor", "flat"]),
+    "unknown function": (lambda x: np.i0(x) * x, fastact.UnsupportedOperationError, ["np.i0", "use exp"]),
+    "unknown math function": (lambda x: math.gamma(x), fastact.UnsupportedOperationError, ["math.gamma"]),
+    "plain number": (lambda x: x * float(x), fastact.UnsupportedOperationError, ["float()", "fastact.math"]),
+    "reduction": (lambda x: x / np.sum(x), fastact.UnsupportedOperationError, ["np.sum"]),
+    "method": (lambda x: x - x.mean(), fastact.UnsupportedOperationError, ["x.mean", "one number"]),
+    "assignment": (assigns, fastact.UnsupportedOperationError, ["where(x < 0, a, x)"]),
+    "random": (wiggles, fastact.UnsupportedOperationError, ["random numbers"]),
+    "nothing returned": (returns_nothing, fastact.UnsupportedOperationError, ["returns None", "return"]),
+    "a pair": (lambda x: (x * x, 2 * x), fastact.UnsupportedOperationError, ["2 values", "derivative="]),
+    "two inputs": (needs_two, fastact.ActivationError, ["'y'", "no default", "y=1.0"]),
+    "no input": (lambda: 1.0, fastact.ActivationError, ["must take x"]),
+    "whole numbers": (lambda x: x.astype(int) * x, fastact.UnsupportedOperationError, ["astype", "whole numbers"]),
+    "endless loop": (loops, fastact.UnsupportedOperationError, ["ways through", "where"]),
+    "text": (lambda x: x + "1", fastact.ActivationError, ["str"]),
+    "array": (lambda x: x * np.array([1.0, 2.0]), fastact.UnsupportedOperationError, ["array of shape (2,)", "parameter"]),
+    "NaN everywhere": (lambda x: sqrt(-1 - x * x), fastact.DerivativeError, ["NaN", "logarithm"]),
+    "second derivative": (lambda x: x * fastact.gelu.grad(x), fastact.UnsupportedOperationError, ["gelu_grad", "write it out"]),
+    "default": (eval("lambda x, a=None: x"), fastact.ActivationError, ["default of 'a'", "finite number"]),
+}
+
+
+@pytest.mark.parametrize("function, error, words", WRONG.values(), ids=WRONG)
+def test_wrong_ones_are_stopped(function, error, words):
+    with pytest.raises(error) as caught:
+        fastact.activation(function, name="wrong")
+    assert isinstance(caught.value, fastact.ActivationError) and isinstance(caught.value, ValueError)
+    for word in words:
+        assert word in str(caught.value), f"{word!r} is not in: {caught.value}"
+
+
+@pytest.mark.parametrize(
+    "derivative, cause",
+    [
+        (lambda x: -2 * x * exp(x * x / -4), "sign"),
+        (lambda x: x * exp(-x * x / 4) / 3, "factor"),
+        (lambda x: -2 * exp(-x * x / 4), "function itself"),
+        (lambda x: where(x > 0, x * exp(-x * x / 4), 0), "negative x"),
+        (lambda x: x * exp(-x * x / 4) + 1, "a term -1 is missing"),
+        (lambda x: x * exp(-x * x / 3), "leave derivative= out"),
+    ],
+)
+def test_a_wrong_derivative_is_stopped(derivative, cause):
+    with pytest.raises(fastact.DerivativeError, match=cause.replace("=", "=")) as caught:
+        scale = -2 if cause != "sign" else -4
+        fastact.activation(lambda x: scale * exp(-x * x / 4), name="wrong", derivative=derivative)
+    x, (given, right) = caught.value.x, caught.value.numbers
+    assert f"{given:.6g}" in str(caught.value) and f"{right:.6g}" in str(caught.value)
+    assert abs(right - (-scale / 2) * x * math.exp(-x * x / 4)) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "function, words",
+    [
+        (lambda x: x**5 / (1 + x**4), "NaN from about x = 1e"),
+        (lambda x: exp(x), "grows beyond float32 from x = (8|9)"),
+        (lambda x: np.log(x) * x, "NaN from x = 0 down"),
+        (lambda x: 1 / x + x * x, "infinite at x = 0"),
+        (lambda x: sqrt(x * x + 100) - fabs(x), "loses"),
+        (lambda x: x * np.sin(x), "NaN at x = inf"),
+    ],
+)
+def test_tails_are_warned_about(function, words):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fastact.activation(function, name="edgy")
+    assert all(issubclass(w.category, fastact.ActivationWarning) and str(w.message).startswith("edgy: the ") for w in caught)
+    assert any(re.search(words, str(w.message)) for w in caught), [str(w.message) for w in caught]
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("name", ["relu", "ReLU", "swish", "not a name", "1st", "lambda", 3])
+def test_names(name):
+    with pytest.raises(fastact.ActivationError, match="name"):
+        fastact.activation(lambda x: x * tanh(x), name=name)
+
+
+@pytest.mark.parametrize("parameter", ["out", "dtype", "select", "exp", "where"])
+def test_parameter_names(parameter):
+    with pytest.raises(fastact.ActivationError, match=parameter):
+        fastact.activation(eval(f"lambda x, {parameter}=1.0: x * x * {parameter}"))
+
+
+def test_what_is_no_function():
+    with pytest.raises(TypeError, match="function of x"):
+        fastact.activation("relu")
+    with pytest.raises(TypeError, match=r"fastact\.activation"):
+        fastact.export(fastact.relu)
+    with pytest.raises(fastact.ActivationError, match="'b'"):
+        fastact.activation(lambda x: x * x, name="f", derivative=lambda x, b=1.0: 2 * x)
+
+
+def test_kinks_are_found():
+    assert fastact.activation(lambda x: fabs(x - 1.5) * x, name="f").record.kinks == (1.5,)
+    assert fastact.activation(lambda x: np.maximum(0.1 * x, np.minimum(x, 3)), name="f").record.kinks == (0.0, 3.0, 30.0)[:3]
+    assert fastact.activation(lambda x: np.maximum(x, 0) ** 2, name="f").record.kinks == ()
+
+
+def test_the_cache_serves_the_next_process(tmp_path):
+    if not support.HAS_NUMBA:
+        pytest.skip("Numba is not installed")
+    code = (
+        "import sys, numpy as np, fastact\n"
+        "f = fastact.activation(lambda x: x * np.tanh(x), name='cached')\n"
+        "fastact.warmup(f, dtype='float32', mode='value')\n"
+        "print(f(np.array([2.0], np.float32)))"
+    )
+    for _ in range(2):
+        done = support.isolated(code, FASTACT_CACHE_DIR=tmp_path)
+        assert "1.928" in done.stdout
+    assert len(list((tmp_path / "numba").glob("cached_value_float32_*.py"))) == 1
+    assert os.path.exists(tmp_path / "numba" / "__pycache__")
+
+
+# --- The elementary functions --------------------------------------------------------------------------------------------
+
+FUNCTIONS = tracing.ELEMENTARY
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("dtype", support.DTYPES)
+def test_elementary_functions(name, dtype, backend):
+    # As an activation, so that each backend compiles it.
+    f = fastact.activation(lambda x: tracing.apply(x.graph, name, (x,)) if name in tracing._FUNCTIONS else sqrt(1 + x * x), name="one", check=False)
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.uniform(-20, 20, 150), np.ldexp(rng.uniform(1, 2, 150), rng.integers(-30, 6, 150)) * rng.choice([-1, 1], 150)])
+    x = np.abs(x) if name == "log" else x[x > -1] if name == "log1p" else x
+    x = x.astype(dtype)
+    y = f(x).astype(float if dtype == "float32" else np.longdouble)
+    with mpmath.workprec(160):
+        exactly = (lambda v: mpmath.sqrt(1 + v * v)) if name == "hypot1" else getattr(mpmath, name)
+        right = [exactly(mpmath.mpf(float(v))) for v in x]
+        near = np.array([float(r) for r in right])
+        error = np.array([abs(float(mpmath.mpf(float(a)) - r)) for a, r in zip(y, right, strict=True)])
+    unit = reference.unit(near, dtype)
+    if name in ("sin", "cos"):
+        unit = np.maximum(unit, np.finfo(dtype).eps / 8)
+    assert (error / unit).max() < 4.5, x[(error / unit).argmax()]
+
+
+def test_a_definition_survives_pickle():
+    definition = pickle.loads(pickle.dumps(made("serf").record.formula.custom))
+    assert isinstance(definition, custom.Definition) and definition.source == made("serf").record.formula.custom.source
