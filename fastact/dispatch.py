@@ -407,7 +407,7 @@ def changed():
 
 
 def start():
-    """Take over what the environment says; called once, by the package's import."""
+    """Take over what the environment says."""
     for variable, setter in (("FASTACT_BACKEND", set_backend), ("FASTACT_ACCURACY", set_accuracy)):
         name = settings.variable(variable)
         if name is not None:
@@ -440,3 +440,6 @@ def prepare():
         cython.frontend.set_thresholds_ns(table["hot_ns"], table["cold_ns"])
     if "stream_bytes" in table:
         cython.frontend.set_stream_bytes(int(table["stream_bytes"]))
+
+
+start()

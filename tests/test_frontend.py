@@ -152,9 +152,10 @@ def test_signature_refuses_what_a_call_refuses(record, mode):
             f(*args, **kwargs)
     with pytest.raises(TypeError, match="no_such"):
         f(*inputs, no_such=1)
-    for p in record.given(mode):
+    defaults = [p.default for p in record.given(mode)]
+    for i, p in enumerate(record.given(mode), 1):
         with pytest.raises(TypeError, match=p.name):
-            f(*inputs, p.default, **{p.name: p.default})
+            f(*inputs, *defaults[:i], **{p.name: p.default})
 
 
 @pytest.mark.parametrize("record", support.by_name(support.REPRESENTATIVES))
@@ -440,6 +441,12 @@ import numpy as np
 import fastact
 
 fastact.set_num_threads(4)
+
+
+def same(a, b):
+    return np.array_equal(a, b, equal_nan=True)
+
+
 x = np.linspace(-20, 20, 2_000_003, dtype=np.float32)
 name = fastact.names()[-1]
 f = fastact.get(name)
@@ -448,17 +455,17 @@ for generation in range(2):
     child = os.fork()
     if child == 0:
         signal.alarm(60)  # a child that hangs dies of it
-        good = all(np.array_equal(f(x), expected) for _ in range(3)) and np.array_equal(f(x[::2]), expected[::2])
+        good = all(same(f(x), expected) for _ in range(3)) and same(f(x[::2]), expected[::2])
         if generation == 0:
             grandchild = os.fork()
             if grandchild == 0:
                 signal.alarm(60)
-                os._exit(0 if np.array_equal(f(x), expected) else 3)
+                os._exit(0 if same(f(x), expected) else 3)
             good &= os.waitpid(grandchild, 0)[1] == 0
         os._exit(0 if good else 2)
     status = os.waitpid(child, 0)[1]
     assert status == 0, status
-    assert np.array_equal(f(x), expected)
+    assert same(f(x), expected)
 print("done")
 """
 
@@ -502,7 +509,8 @@ def test_many_threads_call_at_once(mode, backend, many_threads):
 def test_settings_change_while_threads_call(record):
     x = support.sample(3000, np.float32)
     f = fastact.get(record.name)
-    near = f(x.astype(np.float64))
+    with support.quiet():
+        near = f(x.astype(np.float64)).astype(np.float32)
     stop, errors = threading.Event(), []
 
     def work():

@@ -143,6 +143,9 @@ def test_watch_of_nothing():
 
 def test_check_passes_the_catalog(record):
     report = fastact.check(record.name)
+    if record.name == "identity":  # the one that is linear, and says so
+        assert report.linear and not report.passed
+        return
     assert report.passed, str(report)
     assert tuple(k[0] for k in report.kinks) == tuple(map(float, record.kinks))
     assert report.derivative_error < 1e-8 and not report.linear
