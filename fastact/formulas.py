@@ -541,7 +541,7 @@ def scaled_tanh(x, alpha=1.0, beta=1.0):
 
 
 @activation(
-    definition="x - sinh(x) / cosh(x)", numpy="x - (t := np.tanh(x))", numpy_grad="t * t", ulp=(3, 4),
+    definition="x - sinh(x) / cosh(x)", numpy="x - (t := np.tanh(x))", numpy_grad="t * t", ulp=(4, 4),
     like={"torch": "tanhshrink", "keras": "tanh_shrink"},
 )
 def tanh_shrink(x):
@@ -549,9 +549,10 @@ def tanh_shrink(x):
     t, dt = tanh(x)
     w = minimum(abs(x), 2)
     square = w * w
-    near = x * (square * polynomial(square, TANH_REST))
+    slope = x * polynomial(square, TANH_REST)
+    near = fma(slope, square, slope * product_rest(w, w, square))
     u = x - near
-    return select(w < 1.42, near, x - t), select(w < 1.42, u * u, 1 - dt)
+    return select(w < 1.42, near, x - t), select(w < 1, u * u, 1 - dt)
 
 
 @activation(
@@ -598,7 +599,7 @@ def ndtr(x):
 
 @activation(
     definition="log1p(-erfc(x / sqrt(2)) / 2) if x > 0 else log(erfc(-x / sqrt(2)) / 2) if x > -1e9 else -x * x / 2 - log(-x * sqrt(2 * pi))",
-    numpy="scipy.special.log_ndtr(x)", numpy_grad="0.3989422804014327 * np.exp(-0.5 * x * x - y)", ulp=(3, 4),
+    numpy="scipy.special.log_ndtr(x)", numpy_grad="0.3989422804014327 * np.exp(-0.5 * x * x - y)", ulp=(4, 4),
     like={"torch": "log_ndtr", "jax": "log_ndtr", "scipy": "log_ndtr"},
 )
 def log_ndtr(x):
@@ -717,10 +718,9 @@ def sqrtsoftplus(x):
     z = h * h
     v = z / (2 + z)
     w = v * v
-    r = 1 / (1 + z)
     g = sqrt(fma(w, polynomial(w, LOG1P), 2) / (2 + z))  # sqrt(log1p(z) / z)
     y = sqrt(x + small_log1p(z))
-    return select(x < 0, h * g, y), select(x < 0, 0.5 * h * r / g, 0.5 * r / y)
+    return select(x < 0, h * g, y), 0.5 * select(x < 0, h, 1) / (select(x < 0, g, y) * (1 + z))
 
 
 # --- x times a sigmoid ---------------------------------------------------------------------------------------------------
@@ -852,7 +852,7 @@ def gelu_10(x):
 
 @activation(
     definition="x * tanh(log1p(exp(x)))",
-    numpy="x * (t := np.tanh(np.logaddexp(x, 0)))", numpy_grad="t + x * (1 - t * t) / (1 + np.exp(-x))", ulp=(3, 5),
+    numpy="x * (t := np.tanh(np.logaddexp(x, 0)))", numpy_grad="t + x * (1 - t * t) / (1 + np.exp(-x))", ulp=(4, 4),
     derivative_zero=(-1.192431215, 0.30), like={"torch": "mish", "jax": "mish", "keras": "mish", "onnx": "Mish", "thinc": "mish", "transformers": "mish"},
     paper="Misra, Mish: a self regularized non-monotonic activation function, arXiv:1908.08681",
 )
@@ -862,15 +862,22 @@ def mish(x):
     q, n = exp_parts(-a)
     m = 1 + q
     z = m * power(n)
-    d = fma(z, select(x < 0, z + 2, 2 + 2 * z), select(x < 0, 2, 1))
-    r = 1 / d
+    u = select(x < 0, z + 2, 2 + 2 * z)
+    v = select(x < 0, 2, 1)
+    d = fma(z, u, v)
+    rest = fma(z, u, v - d)  # what the rounding of d lost
+    rough = 1 / d
+    r = fma(rough, fma(-d, rough, 1) - rough * rest, rough)
     h = fma(0.5 * z, m, m)
     t = z * (z + 2) * r
-    low = select(x < -1, fma(-h, t, h), m * (z + 2) * r)  # both are m * (z + 2) / d, with the rounding errors where they are small
+    low = select(x < -0.45, fma(-h, t, h), (h + h) * r)  # both are m * (z + 2) / d, with the rounding errors where they are small
     right = fma(z * z, fma(4 * z, a + 1, fma(4, a, 6)), fma(4, z, 1))
     left = m * fma(z, fma(z, 0.25 * z + 1, 1.5 - a), 1 - a)
     once = fma(-left, t, left)
-    slope = select(x < -1, fma(-once, t, once), select(x < 0, 4 * left, right) / (d * d))
+    square = d * d
+    near = select(x < 0, 4 * left, right) / square
+    near_less = fma(2 * rest, d, product_rest(d, d, square)) * (r * r)
+    slope = select(x < -1, fma(-once, t, once), fma(-near, near_less, near))
     return select(x < 0, scale(low * -a, n), fma(-a, 2 * z * z * r, x)), select(x < 0, scale(slope, n), slope)
 
 

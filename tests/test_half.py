@@ -139,7 +139,8 @@ def test_half_an_ulp(record, which, backend):
         near = support.compute(record, which, x.astype(np.float64), **reference.as_rounded(record, "float32"))
         zero = record.derivative_zero if which else record.value_zero
         slack = np.abs(near) * 2.0**-20 + (2.0**-22 * max(1, zero[1]) if zero else 0) + 2.0**-147
-        low, high = rounded(near - slack, half), rounded(near + slack, half)
+        with support.quiet():
+            low, high = (rounded(np.where(np.isinf(near), near, near + s), half) for s in (-slack, slack))
         wrong = ~((low <= found) & (found <= high))
         assert not wrong.any(), f"{record.name} {half}: at {x[wrong][0]} {found[wrong][0]}, not {near[wrong][0]}; {wrong.sum()} are wrong"
 
@@ -375,7 +376,7 @@ import sys
 import numpy as np
 import fastact
 
-ufunc = fastact.silu.ufunc
+ufunc = fastact.mish.ufunc
 fastact.silu(np.ones(3))
 assert "ml_dtypes" not in sys.modules
 import ml_dtypes

@@ -4,6 +4,8 @@ import functools
 
 import numpy as np
 
+from .. import executor
+
 name = "numpy"
 BLOCK = 16_384  # elements: the buffers stay in the second-level cache, and a ufunc's call costs less than its loop
 _PAD = 192  # bytes between buffers: loads and stores a multiple of 4096 apart wait for each other
@@ -87,7 +89,14 @@ def kernel(record, mode, precision):
     return kernel
 
 
-def _run(steps, arena, n, *arguments):
+def _run(steps, arena, n, x, y, z, parameters):
+    # In one piece, and apart: backwards in memory, or over its input, NumPy's exp and the like give other last bits.
+    arrays = [a if a is None or a.flags.c_contiguous else np.ascontiguousarray(a) for a in (x, y, z)]
+    if any(a is not None and not executor.apart(arrays[0], a) for a in arrays[1:]):
+        arrays[0] = arrays[0].copy()
     for step in steps:
-        if not step.run(*arguments, step.views(arena, n)):
-            return
+        if not step.run(*arrays, parameters, step.views(arena, n)):
+            break
+    for a, whole in ((y, arrays[1]), (z, arrays[2])):
+        if whole is not a:
+            a[...] = whole
