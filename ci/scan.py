@@ -1,0 +1,175 @@
+"""The loops of `verify.py`: results of kernels against a table of `series.py`, compiled by Numba."""
+
+import numba
+import numpy as np
+
+BINS = 41  # of the histogram: an eighth of an ULP each, the last one for all that is more
+WIDTH = 8
+BLOCK = 512
+NORMAL, SUBNORMAL, NEAR_ZERO = range(3)
+
+
+class Measure:
+    """What a scan finds: the largest error by kind of result, where it is, a histogram, and how many are beyond their bound."""
+
+    def __init__(self):
+        self.largest = np.full(3, -1.0)
+        self.where = np.zeros(3, np.uint32)
+        self.histogram = np.zeros(BINS, np.int64)
+        self.beyond = np.zeros(1, np.int64)
+        self.worst_beyond = np.zeros(2)  # by how much of its bound, and the bits of x
+        self.covered = 0
+
+    def add(self, other):
+        for kind in range(3):
+            if other.largest[kind] > self.largest[kind]:
+                self.largest[kind], self.where[kind] = other.largest[kind], other.where[kind]
+        self.histogram += other.histogram
+        self.beyond += other.beyond
+        if other.worst_beyond[0] > self.worst_beyond[0]:
+            self.worst_beyond[:] = other.worst_beyond
+        self.covered += other.covered
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def _polynomial(x, near, terms, high, low, inverse):
+    # Degree and terms written out, so that the terms stay in registers and the loop becomes SIMD code.
+    c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14 = (
+        terms[0], terms[1], terms[2], terms[3], terms[4], terms[5], terms[6], terms[7],
+        terms[8], terms[9], terms[10], terms[11], terms[12], terms[13], terms[14],
+    )  # fmt: skip
+    for k in range(x.size):
+        t = ((np.float64(x[k]) - high) - low) * inverse
+        u = t * t
+        rest = ((c14 * u + (c13 * t + c12)) * u + (c11 * t + c10)) * u + (c9 * t + c8)
+        rest = ((rest * u + (c7 * t + c6)) * u + (c5 * t + c4)) * u + (c3 * t + c2)
+        near[k] = (rest * t + c1) * t + c0
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def evaluate(bits, x, first, last, high, low, inverse, terms, near):
+    """The reference at these ascending bit patterns; NaN where the table has no segment. Returns how many it has."""
+    n, degree, s, i, covered = bits.size, terms.shape[1], 0, 0, 0
+    s = np.searchsorted(first, bits[0], side="right") - 1
+    s = max(s, 0)
+    while i < n:
+        while s < first.size and last[s] < bits[i]:
+            s += 1
+        if s == first.size or bits[i] < first[s]:
+            near[i] = np.nan
+            i += 1
+            continue
+        j = i
+        if last[s] - bits[i] >= bits[n - 1] - bits[i]:
+            j = n
+        else:
+            a, b = i, n  # the first beyond this segment
+            while a < b:
+                m = (a + b) // 2
+                if bits[m] <= last[s]:
+                    a = m + 1
+                else:
+                    b = m
+            j = a
+        _polynomial(x[i:j], near[i:j], terms[s], high[s], low[s], inverse[s])
+        covered += j - i
+        i = j
+    return covered
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def compare(bits, x, actual, near, gradient, limits, bound, subnormal, zero, largest, where, histogram, beyond, worst_beyond):
+    """Errors of results against the reference `near`, each against what is allowed there.
+
+    gradient: empty, or what a derivative was multiplied by. limits: the dtype's smallest exponent, digits and largest number.
+    zero: (x0, reach, term, in whose units): near x0 the error may be one unit of a number as large as the term.
+    """
+    lowest, digits, most = int(limits[0]), int(limits[1]), limits[2]
+    tiny = 2.0**lowest
+    raw = near.view(np.int64)
+    by_gradient = gradient.size > 0
+    if not by_gradient:
+        error, inverse = np.empty(BLOCK), np.empty(BLOCK, np.int64)
+        for start in range(0, bits.size, BLOCK):
+            part = slice(start, min(start + BLOCK, bits.size))
+            ends = abs(np.float64(x[start]) - zero[0]), abs(np.float64(x[part.stop - 1]) - zero[0])
+            plain = not (min(ends) < zero[1] or (x[start] - zero[0] < 0) != (x[part.stop - 1] - zero[0] < 0))
+            if not plain or not _plainly(actual[part], near[part], raw[part], digits, bound, tiny, most, error, inverse):
+                _one_by_one(bits[part], x[part], actual[part], near[part], raw[part], gradient, lowest, digits, most, bound, subnormal, zero,
+                            largest, where, histogram, beyond, worst_beyond)  # fmt: skip
+                continue
+            for k in range(part.stop - start):
+                histogram[min(int(error[k] * WIDTH), BINS - 1)] += 1
+            k = np.argmax(error[: part.stop - start])
+            if error[k] > largest[NORMAL]:
+                largest[NORMAL], where[NORMAL] = error[k], bits[start + k]
+        return
+    _one_by_one(bits, x, actual, near, raw, gradient, lowest, digits, most, bound, subnormal, zero,
+                largest, where, histogram, beyond, worst_beyond)  # fmt: skip
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def _plainly(actual, near, raw, digits, bound, tiny, most, error, inverse):
+    """The errors where all results are normal and within the bound; False if not."""
+    for k in range(near.size):
+        inverse[k] = (2046 + digits - ((raw[k] >> 52) & 0x7FF)) << 52
+    scale = inverse.view(np.float64)
+    for k in range(near.size):
+        error[k] = abs(np.float64(actual[k]) - near[k]) * scale[k]
+    good = 0
+    for k in range(near.size):
+        good += (abs(near[k]) >= tiny) & (abs(near[k]) <= most) & (error[k] <= bound)
+    return good == near.size
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def _one_by_one(bits, x, actual, near, raw, gradient, lowest, digits, most, bound, subnormal, zero, largest, where, histogram, beyond, worst_beyond):
+    tiny = 2.0**lowest
+    by_gradient = gradient.size > 0
+    for i in range(bits.size):
+        y = near[i]
+        if y != y:
+            continue
+        a = np.float64(actual[i])
+        exponent = max(((raw[i] >> 52) & 0x7FF) - 1023, lowest)
+        unit = 2.0 ** (exponent - digits)
+        allowed = bound
+        kind = NORMAL
+        size = abs(y)
+        if size < tiny:
+            allowed = subnormal
+            kind = SUBNORMAL
+        if abs(x[i] - zero[0]) < zero[1]:
+            of_term = zero[2] / unit + zero[3]
+            if of_term > allowed:
+                allowed = of_term
+                kind = NEAR_ZERO
+        if by_gradient:
+            g = abs(np.float64(gradient[i]))
+            y *= np.float64(gradient[i])
+            size = abs(y)
+            exponent = lowest if size == 0 else max(int(np.floor(np.log2(size))), lowest)
+            product = 2.0 ** (exponent - digits)
+            allowed = allowed * unit * g / product + 0.5000001
+            unit = product
+            if size < tiny:
+                kind = SUBNORMAL if kind == NORMAL else kind
+                allowed = max(allowed, subnormal)
+        if size > most and np.isinf(a) and (a > 0) == (y > 0):
+            error = 0.0
+        else:
+            error = abs(a - y) / unit
+            if not error < 1e300:
+                error = 1e300
+        if error > allowed:
+            beyond[0] += 1
+            if error / max(allowed, 1e-3) > worst_beyond[0]:
+                worst_beyond[0] = error / max(allowed, 1e-3)
+                worst_beyond[1] = bits[i]
+        if kind == NEAR_ZERO:
+            error *= unit / (zero[2] if zero[2] > 0 else unit)
+        if error > largest[kind]:
+            largest[kind] = error
+            where[kind] = bits[i]
+        if kind == NORMAL:
+            histogram[min(int(error * WIDTH), BINS - 1)] += 1
