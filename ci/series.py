@@ -180,6 +180,13 @@ def _erf(a, first=mpmath.erf, factor=1):
     return Series(_by_derivative(first(a.terms[0]), a, lambda terms, k: slope.terms[k]))
 
 
+def _erfc(x):
+    try:
+        return mpmath.erfc(x)
+    except OverflowError:  # far beyond where it is nothing to float64
+        return mpf(0)
+
+
 def _atan(a):
     slope = 1 / (1 + a * a)
     return Series(_by_derivative(mpmath.atan(a.terms[0]), a, lambda terms, k: slope.terms[k]))
@@ -197,7 +204,7 @@ _FUNCTIONS = {
     "cosh": lambda a: _pair(a, mpmath.sinh, mpmath.cosh, 1)[1],
     "tanh": _tanh,
     "erf": _erf,
-    "erfc": lambda a: _erf(a, mpmath.erfc, -1),
+    "erfc": lambda a: _erf(a, _erfc, -1),
     "atan": _atan,
     "sign": lambda a: a.like(a.sign()),
 }
@@ -205,7 +212,7 @@ _FUNCTIONS = {
 
 def _either(name):
     def function(a):
-        return _FUNCTIONS[name](a) if isinstance(a, Series) else getattr(mpmath, name)(a)
+        return _FUNCTIONS[name](a) if isinstance(a, Series) else getattr(mpmath, name)(a)  # a constant, such as sqrt(2)
 
     return function
 

@@ -351,61 +351,74 @@ def points64(record, count):
     return np.unique(x)
 
 
-def exact64(name, which, x):
+def exact64(name, mode, which, x):
     """The exact results: nearest float64 and what is left, in precisions that grow until two agree."""
-    record = catalog.find(name)
-    definition = series.Definition(record, "float64")
+    definition = definition_of(catalog.find(name), mode, "float64")
+    if mode == "backward_from_output":
+        which = 0
     numbers = []
     for v in x:
         last = None
-        for precision in (256, 640, 1500, 3600):
+        for precision in (300, 640, 1500, 3600) if mode != "backward_from_output" else (definition.precision,) * 2:
             with mpmath.workprec(precision):
                 try:
                     found = definition.at(float(v), which)
                 except series.Branched:
                     found = mpmath.nan
-                if last is not None and abs(found - last) <= abs(found) * mpmath.mpf(2) ** -80 and (found or precision == 3600):
+                if last is not None and abs(found - last) <= abs(found) * mpmath.mpf(2) ** -80 and (found or precision == 3600):  # 0 may be all it sees
                     break
                 last = found
         numbers.append(found)
-    exact = reference.Exact(numbers)
-    return exact.near, exact.rest
+    there = [not mpmath.isnan(n) for n in numbers]
+    near, rest = np.full(len(numbers), np.nan), np.zeros(len(numbers))
+    exact = reference.Exact([n for n in numbers if not mpmath.isnan(n)])
+    near[there], rest[there] = exact.near, exact.rest
+    return near, rest
 
 
 def measure64(task, count, processes, advance):
-    record = task.record
+    record, held = task.record, np.dtype("float64")
     x = points64(record, count)
-    x = x[~np.isin(x, record.kinks)]
-    parts = np.array_split(x, max(len(x) // 500, 1))
-    held = np.dtype("float64")
+    if task.mode == "backward_from_output":
+        with np.errstate(all="ignore"):
+            x = np.unique(fastact.get(record.name)(x[:: 10 if x.size > 2000 else 1]))
+        x = x[np.isfinite(x)]
+        kinks = definition_of(record, task.mode, "float64").kinks
+    else:
+        kinks = record.kinks
+    x = x[~np.isin(x, kinks)]
+    parts = np.array_split(x, max(len(x) // 200, 1))
     out = [np.empty(x.size, held) for _ in QUANTITIES[task.mode]]
-    gradient = gradients(np.arange(x.size, dtype=np.uint32), held)
-    task.call(x, gradient, out)
+    task.call(x, np.ones(x.size), out)
     result = {"scan": f"{x.size:,} points, mpmath", "inputs": int(x.size)}
     for which, y in zip(QUANTITIES[task.mode], out, strict=True):
         near, rest = [], []
-        for part, found in zip(parts, processes.map(exact64, [record.name] * len(parts), [which] * len(parts), parts), strict=True):
+        same = [[v] * len(parts) for v in (record.name, task.mode, which)]
+        for part, found in zip(parts, processes.map(exact64, *same, parts), strict=True):
             near.append(found[0])
             rest.append(found[1])
             advance(part.size)
         near, rest = np.concatenate(near), np.concatenate(rest)
-        bound = reference.allowed(record, which, x, near, held, task.extra)
-        if task.mode == "backward":  # the derivative's own bits, times the gradient: its error in units of the product
-            with np.errstate(all="ignore"):
-                product = near * gradient
-                scale = reference.unit(near, held) * np.abs(gradient) / reference.unit(product, held)
-                rest, near = rest * scale * 0, product
-                bound = np.where(np.abs(product) < np.finfo(held).tiny, np.maximum(bound * scale + 1, 4), bound * scale + 1.0)
+        there = ~np.isnan(near)
+        at, y, near, rest = x[there], y[there], near[there], rest[there]
+        half = 0.5 if task.mode == "backward_from_output" else 0.0
+        plain = record.ulp[which] + task.extra + half
+        bound = reference.allowed(record, which, at, near, held, task.extra) + half
+        if half:
+            bound = np.where(np.abs(near) < np.finfo(held).tiny, max(4, plain), plain)
         error = reference.ulps(y, near, rest)
-        normal, tight = np.abs(near) >= np.finfo(held).tiny, bound <= record.ulp[which] + task.extra + (10 if task.mode == "backward" else 0)
-        summary = {"bound": record.ulp[which] + task.extra, "beyond": int(np.count_nonzero(error > bound))}
-        for kind, use in (("normal", normal & tight), ("subnormal", ~normal), ("near_zero", normal & ~tight)):
-            i = int(np.argmax(np.where(use, error, -1)))
-            summary[kind] = {"ulp": round(float(error[i]), 4), "x": float(x[i])} if use.any() else None
+        normal, tight = np.abs(near) >= np.finfo(held).tiny, bound <= plain
+        zero = task.zero(which)
+        of_term = error * reference.unit(near, held) / reference.unit(np.float64(zero[1] if zero else 1), held)
+        summary = {"bound": plain, "beyond": int(np.count_nonzero(error > bound))}
+        for kind, use, size in (("normal", normal & tight, error), ("subnormal", ~normal, error), ("near_zero", normal & ~tight, of_term)):
+            i = int(np.argmax(np.where(use, size, -1)))
+            summary[kind] = {"ulp": round(float(size[i]), 4), "x": float(at[i])} if use.any() else None
         if summary["beyond"]:
-            summary["worst_beyond"] = float(x[np.argmax(error / np.maximum(bound, 1e-3))])
+            summary["worst_beyond"] = float(at[np.argmax(error / np.maximum(bound, 1e-3))])
         counts = np.bincount(np.minimum(error[normal & tight] * scan.WIDTH, scan.BINS - 1).astype(int))
         summary["histogram"] = {f"{i / scan.WIDTH:g}": int(n) for i, n in enumerate(counts) if n}
+        summary["compared"] = int(at.size)
         result[("value", "derivative")[which]] = summary
     return result
 
@@ -615,7 +628,8 @@ def scans(options):
                 if accuracy == "high" and dtype != "float32":
                     continue
                 for mode in modes:
-                    if mode not in record.modes or (mode == "backward_from_output" and dtype == "float64"):
+                    # float64 has backward to the bit as gradient * derivative (tests/test_same_bits.py).
+                    if mode not in record.modes or (mode == "backward" and dtype == "float64"):
                         continue
                     task = Task(record, mode, dtype, accuracy, options.backend)
                     before = known.get(task.key)
