@@ -136,6 +136,7 @@ def _one_by_one(bits, x, actual, near, raw, gradient, lowest, digits, most, boun
         allowed = bound
         kind = NORMAL
         size = abs(y)
+        own = unit
         if size < tiny:
             allowed = subnormal
             kind = SUBNORMAL
@@ -150,10 +151,12 @@ def _one_by_one(bits, x, actual, near, raw, gradient, lowest, digits, most, boun
             size = abs(y)
             exponent = lowest if size == 0 else max(int(np.floor(np.log2(size))), lowest)
             product = 2.0 ** (exponent - digits)
+            own *= max(g, 1e-300)
             allowed = allowed * unit * g / product + 0.5000001
             unit = product
             if size < tiny:
-                kind = SUBNORMAL if kind == NORMAL else kind
+                kind = SUBNORMAL
+                own = product
                 allowed = max(allowed, subnormal)
         if size > most and np.isinf(a) and (a > 0) == (y > 0):
             error = 0.0
@@ -166,8 +169,11 @@ def _one_by_one(bits, x, actual, near, raw, gradient, lowest, digits, most, boun
             if error / max(allowed, 1e-3) > worst_beyond[0]:
                 worst_beyond[0] = error / max(allowed, 1e-3)
                 worst_beyond[1] = bits[i]
-        if kind == NEAR_ZERO:
-            error *= unit / (zero[2] if zero[2] > 0 else unit)
+        # What counts in units of the derivative, or of the term that cancels near its zero, is shown in those.
+        if kind == NEAR_ZERO and zero[2] > 0:
+            error *= unit / (zero[2] * own / 2.0 ** (max(((raw[i] >> 52) & 0x7FF) - 1023, lowest) - digits))
+        elif kind == SUBNORMAL:
+            error *= unit / own
         if error > largest[kind]:
             largest[kind] = error
             where[kind] = bits[i]

@@ -143,6 +143,16 @@ def build_table(name, mode, which):
     table.__wrapped__(name, mode, which)
 
 
+@functools.cache
+def left_out(name, mode):
+    """Kinks, where the derivative is a convention; of outputs also what f only tends to."""
+    record = catalog.find(name)
+    if mode != "backward_from_output":
+        return record.kinks
+    inverse = series.Inverse(record)
+    return (*inverse.kinks, *(y for y in inverse.domain if np.isfinite(y)))
+
+
 def gradients(bits, dtype):
     """A gradient for each input, of all signs and some sizes, that depends on the input alone."""
     mixed = (bits * np.uint32(2654435761)) ^ (bits >> np.uint32(7))
@@ -176,30 +186,31 @@ class Inputs:
         elif kind == "step":
             self.step, self.what = count, f"each {count:,}th of the 2^32 inputs"
         else:
-            self.chosen = self._sample(count)
+            self.chosen = stratified(task.record.name, count)
             self.what = f"a stratified sample of {count:,}"
         self.size = self.chosen.size if self.chosen is not None else -(-ALL // self.step)
-
-    def _sample(self, count):
-        """Half through all binades evenly, a quarter in [-20, 20], and every float around kinks, zeros, joints and edges."""
-        record = self.task.record
-        step = max(ALL // (count // 2), 1) | 1
-        dense = np.linspace(-20, 20, count // 4, dtype=np.float32)
-        centres = [*record.kinks, *[z[0] for z in (self.task.zero(0), self.task.zero(1)) if z and z[0] is not None]]
-        edges = reference.interesting(record, np.float32)
-        joints = [float(c.float32) for c in _constants() if 2**-14 < abs(c.float32) < 2**10]
-        spots = np.concatenate([centres, *[[c, -c] for c in joints]]).astype(np.float32)
-        patterns = np.concatenate([spots, edges]).view(np.uint32).astype(np.int64)
-        # Every float near them, within the pattern space.
-        width = np.concatenate([np.full(spots.size, 4096 if len(spots) < 40 else 256), np.full(edges.size, 16)])
-        around = [np.arange(p - w, p + w) for p, w in zip(patterns, width, strict=True)]
-        return np.unique(np.concatenate([np.arange(0, ALL, step), dense.view(np.uint32), *around]).clip(0, ALL - 1)).astype(np.uint32)
 
     def chunk(self, start):
         stop = min(start + CHUNK, self.size)
         if self.chosen is not None:
             return self.chosen[start:stop]
         return np.arange(start * self.step, stop * self.step, self.step, dtype=np.uint64).astype(np.uint32)[: stop - start]
+
+
+@functools.lru_cache(maxsize=2)
+def stratified(name, count):
+    """Ascending bit patterns: half through all binades evenly, a quarter in [-20, 20], and every float around kinks, zeros, joints and edges."""
+    record = catalog.find(name)
+    step = max(ALL // (count // 2), 1) | 1
+    dense = np.linspace(-20, 20, count // 4, dtype=np.float32)
+    centres = [*record.kinks, *[z[0] for z in (record.derivative_zero, getattr(record, "value_zero", None)) if z and z[0] is not None]]
+    edges = reference.interesting(record, np.float32)
+    joints = [float(c.float32) for c in _constants() if 2**-14 < abs(c.float32) < 2**10]
+    spots = np.concatenate([centres, *[[c, -c] for c in joints]]).astype(np.float32)
+    patterns = np.concatenate([spots, edges]).view(np.uint32).astype(np.int64)
+    width = np.concatenate([np.full(len(centres), 4096), np.full(spots.size - len(centres), 256), np.full(edges.size, 16)])
+    around = [np.arange(p - w, p + w) for p, w in zip(patterns, width, strict=True)]
+    return np.unique(np.concatenate([np.arange(0, ALL, step), dense.view(np.uint32), *around]).clip(0, ALL - 1)).astype(np.uint32)
 
 
 @functools.cache
@@ -228,16 +239,15 @@ def measure_chunk(task, inputs, start):
         out = [y if held == np.float32 else y.astype(np.float32) for y in out]
         gradient = gradient.astype(np.float32) if task.mode == "backward" else gradient[:0].astype(np.float32)
     wrong_nan = sum(int(np.count_nonzero(~np.isnan(y[np.isnan(x)]))) for y in out)
-    kinks = np.asarray(task.record.kinks, np.float32) if task.mode != "backward_from_output" else np.zeros(0, np.float32)
+    kinks = np.asarray(left_out(task.record.name, task.mode), np.float32)
     found = []
     for which, y in zip(quantities, out, strict=True):
         made = table(task.record.name, task.mode, which)
         near = np.empty(x.size)
         measure = scan.Measure()
         measure.covered = scan.evaluate(bits, x, *[getattr(made, name) for name in series.Table.FIELDS], near)
-        at_kink = np.isin(x, kinks) if kinks.size and x[0] <= kinks.max() + 1 else None
-        if at_kink is not None and at_kink.any():
-            near[at_kink] = np.nan
+        for kink in kinks:
+            near[x == kink] = np.nan
         if which and getattr(task.record, "reach", None):  # a sine whose argument says nothing
             near[np.abs(x) >= task.record.reach.float32] = np.nan
         bound, subnormal, zero = task.bounds(which)
@@ -383,10 +393,7 @@ def measure64(task, count, processes, advance):
         with np.errstate(all="ignore"):
             x = np.unique(fastact.get(record.name)(x[:: 10 if x.size > 2000 else 1]))
         x = x[np.isfinite(x)]
-        kinks = definition_of(record, task.mode, "float64").kinks
-    else:
-        kinks = record.kinks
-    x = x[~np.isin(x, kinks)]
+    x = x[~np.isin(x, left_out(record.name, task.mode))]
     parts = np.array_split(x, max(len(x) // 200, 1))
     out = [np.empty(x.size, held) for _ in QUANTITIES[task.mode]]
     task.call(x, np.ones(x.size), out)
