@@ -63,7 +63,10 @@ def ulp_text(spot):
 
 def table(rows, kinds):
     """A Markdown table of results."""
-    lines = ["| activation | mode | bound | largest error | at x | subnormal results | near its zero | inputs |", "| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    lines = [
+        "| activation | mode | bound | largest error | at x | subnormal results | near its zero | inputs |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for record, mode, result in rows:
         for kind in kinds:
             if kind not in result:
@@ -73,7 +76,12 @@ def table(rows, kinds):
             beyond = f" **{found['beyond']:,} beyond the bound**" if found["beyond"] else ""
             shown = mode if mode != "value_and_grad" else f"{mode}: {kind}"
             scanned = result["scan"] + (f"; sampled in {', '.join(result['sampled'])}" if "sampled" in result else "")
-            cells = [record.name, shown, f"{found['bound']:g}" if found["bound"] == round(found["bound"], 2) else f"{found['bound']:.4f}", largest + beyond]
+            cells = [
+                record.name,
+                shown,
+                f"{found['bound']:g}" if found["bound"] == round(found["bound"], 2) else f"{found['bound']:.4f}",
+                largest + beyond,
+            ]
             lines.append("| " + " | ".join([*cells, x, ulp_text(found["subnormal"])[0], ulp_text(found["near_zero"])[0], scanned]) + " |")
     return "\n".join(lines) + "\n"
 
@@ -86,7 +94,10 @@ def summary(results):
         for kind in KINDS:
             if kind in result and result[kind]["normal"]:
                 groups.setdefault(tuple(group), []).append((result[kind]["normal"]["ulp"], name, mode, kind, result[kind]["beyond"]))
-    lines = ["| dtype | kernels | accuracy | scans | largest value error | largest derivative error | beyond a bound |", "| --- | --- | --- | --- | --- | --- | --- |"]
+    lines = [
+        "| dtype | kernels | accuracy | scans | largest value error | largest derivative error | beyond a bound |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for (dtype, target, accuracy), found in sorted(groups.items()):
         cells = []
         for kind in KINDS:
@@ -100,7 +111,11 @@ def peers(results, which):
     """fastact's largest errors next to those of other libraries."""
     known = json.loads(PEERS.read_text(encoding="utf-8"))[KINDS[which]]
     by_name = {name.replace("_", ""): row for name, row in known.items()}
-    mine = {record.name: result for record, mode, result in rows_of(results, dtype="float32", target=best(results), accuracy="default") if mode == ("value", "grad")[which]}
+    mine = {
+        record.name: result
+        for record, mode, result in rows_of(results, dtype="float32", target=best(results), accuracy="default")
+        if mode == ("value", "grad")[which]
+    }
     columns = [p for p in PEER_NAMES if any(p in row for row in known.values())]
     lines = ["| | fastact | " + " | ".join(PEER_NAMES[p] for p in columns) + " |", "| --- |" + " --- |" * (len(columns) + 1)]
     for record in catalog.records().values():
@@ -126,10 +141,19 @@ def page(results):
     parts = [INTRODUCTION.format(extra=catalog.NO_FMA_ULP), "## All scans in short\n", summary(results)]
     parts += [f"## float32, {target}\n"]
     rows = rows_of(results, dtype="float32", target=target, accuracy="default")
-    parts += ["### Values\n", table([r for r in rows if r[1] == "value"], KINDS), "### Derivatives\n", table([r for r in rows if r[1] == "grad"], KINDS)]
+    parts += [
+        "### Values\n",
+        table([r for r in rows if r[1] == "value"], KINDS),
+        "### Derivatives\n",
+        table([r for r in rows if r[1] == "grad"], KINDS),
+    ]
     others = [r for r in rows if r[1] not in ("value", "grad")]
     if others:
-        parts += ["### The other modes\n", "`backward` has one rounding more, of the product. `backward_from_output` is the derivative as a function of the output; x is that.\n", table(others, KINDS)]
+        parts += [
+            "### The other modes\n",
+            "`backward` has one rounding more, of the product. `backward_from_output` is the derivative as a function of the output; x is that.\n",
+            table(others, KINDS),
+        ]
     for title, wanted in (
         ('float32, `accuracy="high"`', {"dtype": "float32", "target": target, "accuracy": "high"}),
         ("float64", {"dtype": "float64", "target": target, "accuracy": "default"}),
@@ -146,9 +170,17 @@ def page(results):
         "### Values, next to others\n", peers(results, 0), "### Derivatives, next to others\n",
         "fastact's are without the neighbourhood of a zero of the derivative (see the table above for that).\n", peers(results, 1),
     ]  # fmt: skip
-    drawn = [f"![Error of the {KINDS[which]} of {name} over x](accuracy/{name}-{KINDS[which]}.svg)\n" for name, which in PLOTTED if (PLOTS / f"{name}-{KINDS[which]}.svg").exists()]
+    drawn = [
+        f"![Error of the {KINDS[which]} of {name} over x](accuracy/{name}-{KINDS[which]}.svg)\n"
+        for name, which in PLOTTED
+        if (PLOTS / f"{name}-{KINDS[which]}.svg").exists()
+    ]
     if drawn:
-        parts += ["## Errors over x\n", "The largest error in each of 300 intervals, in float32: fastact, and the way it is usually written in NumPy.\n", *drawn]
+        parts += [
+            "## Errors over x\n",
+            "The largest error in each of 300 intervals, in float32: fastact, and the way it is usually written in NumPy.\n",
+            *drawn,
+        ]
     return "\n".join(parts)
 
 

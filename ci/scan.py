@@ -49,7 +49,7 @@ def _polynomial(x, near, terms, high, low, inverse):
 @numba.njit(nogil=True, error_model="numpy", cache=True)
 def evaluate(bits, x, first, last, high, low, inverse, terms, near):
     """The reference at these ascending bit patterns; NaN where the table has no segment. Returns how many it has."""
-    n, degree, s, i, covered = bits.size, terms.shape[1], 0, 0, 0
+    n, i, covered = bits.size, 0, 0
     s = np.searchsorted(first, bits[0], side="right") - 1
     s = max(s, 0)
     while i < n:
@@ -88,24 +88,33 @@ def compare(bits, x, actual, near, gradient, limits, bound, subnormal, zero, lar
     tiny = 2.0**lowest
     raw = near.view(np.int64)
     by_gradient = gradient.size > 0
-    if not by_gradient:
-        error, inverse = np.empty(BLOCK), np.empty(BLOCK, np.int64)
-        for start in range(0, bits.size, BLOCK):
-            part = slice(start, min(start + BLOCK, bits.size))
-            ends = abs(np.float64(x[start]) - zero[0]), abs(np.float64(x[part.stop - 1]) - zero[0])
-            plain = not (min(ends) < zero[1] or (x[start] - zero[0] < 0) != (x[part.stop - 1] - zero[0] < 0))
-            if not plain or not _plainly(actual[part], near[part], raw[part], digits, bound, tiny, most, error, inverse):
-                _one_by_one(bits[part], x[part], actual[part], near[part], raw[part], gradient, lowest, digits, most, bound, subnormal, zero,
-                            largest, where, histogram, beyond, worst_beyond)  # fmt: skip
-                continue
-            for k in range(part.stop - start):
-                histogram[min(int(error[k] * WIDTH), BINS - 1)] += 1
-            k = np.argmax(error[: part.stop - start])
-            if error[k] > largest[NORMAL]:
-                largest[NORMAL], where[NORMAL] = error[k], bits[start + k]
-        return
-    _one_by_one(bits, x, actual, near, raw, gradient, lowest, digits, most, bound, subnormal, zero,
-                largest, where, histogram, beyond, worst_beyond)  # fmt: skip
+    error, inverse, product = np.empty(BLOCK), np.empty(BLOCK, np.int64), np.empty(BLOCK)
+    for start in range(0, bits.size, BLOCK):
+        part = slice(start, min(start + BLOCK, bits.size))
+        count = part.stop - start
+        first, last = x[start] - zero[0], x[part.stop - 1] - zero[0]
+        plain = not (min(abs(first), abs(last)) < zero[1] or (first < 0) != (last < 0))
+        if plain and by_gradient:
+            # One rounding more, of the product; a block with an error beyond that is looked at number by number.
+            good = 0
+            for k in range(count):
+                product[k] = near[start + k] * np.float64(gradient[start + k])
+                good += abs(near[start + k]) >= tiny
+            plain = good == count and _plainly(
+                actual[part], product[:count], product.view(np.int64)[:count], digits, bound + 0.5, tiny, most, error, inverse
+            )
+        elif plain:
+            plain = _plainly(actual[part], near[part], raw[part], digits, bound, tiny, most, error, inverse)
+        if not plain:
+            some = gradient[part] if by_gradient else gradient
+            _one_by_one(bits[part], x[part], actual[part], near[part], raw[part], some, lowest, digits, most, bound, subnormal, zero,
+                        largest, where, histogram, beyond, worst_beyond)  # fmt: skip
+            continue
+        for k in range(count):
+            histogram[min(int(error[k] * WIDTH), BINS - 1)] += 1
+        k = np.argmax(error[:count])
+        if error[k] > largest[NORMAL]:
+            largest[NORMAL], where[NORMAL] = error[k], bits[start + k]
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
@@ -123,7 +132,9 @@ def _plainly(actual, near, raw, digits, bound, tiny, most, error, inverse):
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _one_by_one(bits, x, actual, near, raw, gradient, lowest, digits, most, bound, subnormal, zero, largest, where, histogram, beyond, worst_beyond):
+def _one_by_one(
+    bits, x, actual, near, raw, gradient, lowest, digits, most, bound, subnormal, zero, largest, where, histogram, beyond, worst_beyond
+):
     tiny = 2.0**lowest
     by_gradient = gradient.size > 0
     for i in range(bits.size):

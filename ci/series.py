@@ -250,7 +250,9 @@ class Definition:
 
     def key(self):
         """What the table depends on."""
-        text = repr((self.text, {k: str(v) for k, v in self.parameters.items()}, self.kinks, self.domain, type(self).__name__, DEGREE, PER_BINADE))
+        text = repr(
+            (self.text, {k: str(v) for k, v in self.parameters.items()}, self.kinks, self.domain, type(self).__name__, DEGREE, PER_BINADE)
+        )
         with open(__file__, "rb") as file:
             return hashlib.sha256(text.encode() + file.read()).hexdigest()[:24]
 
@@ -452,7 +454,11 @@ class Builder:
                 middle = (low + high + 1) // 2
                 todo += [(middle, high), (low, middle - 1)]
         crowded = [b for b, count in used.items() if count > PER_BINADE]
-        self.rows = [row for row in self.rows if (row[0] >> 23) & 0xFF not in crowded or (row[0] >> 23) != (row[1] >> 23) or row[0] >> 31 != sign >> 31]
+        self.rows = [
+            row
+            for row in self.rows
+            if (row[0] >> 23) & 0xFF not in crowded or (row[0] >> 23) != (row[1] >> 23) or row[0] >> 31 != sign >> 31
+        ]
 
     def _point(self, bits, sign):
         try:

@@ -64,7 +64,9 @@ def test_threads_and_blocks(record, mode, dtype, backend, many_threads):
         fastact.set_num_threads(threads)
         support.all_same_bits(compute(record, mode, arrays), expected, f"{record.name} {mode} {dtype} {backend}, {threads} threads")
         every_other = [a[::2] for a in arrays]
-        support.all_same_bits(compute(record, mode, every_other), [e[::2] for e in expected], f"{record.name} {mode} {dtype}, {threads} threads, strided")
+        support.all_same_bits(
+            compute(record, mode, every_other), [e[::2] for e in expected], f"{record.name} {mode} {dtype}, {threads} threads, strided"
+        )
     if cython.frontend is not None:  # streamed in blocks, as only large results are otherwise
         cython.frontend.set_stream_bytes(1)
         support.all_same_bits(compute(record, mode, arrays), expected, f"{record.name} {mode} {dtype}, streamed")
