@@ -167,8 +167,8 @@ def _one_by_one(
             unit = product
             if size < tiny:
                 kind = SUBNORMAL
-                own = product
                 allowed = max(allowed, subnormal)
+            own = max(own, product)
         if size > most and np.isinf(a) and (a > 0) == (y > 0):
             error = 0.0
         else:

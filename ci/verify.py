@@ -119,9 +119,10 @@ class Task:
         return bound + extra, max(4.0, bound if self.mode == "backward_from_output" else 0), (x0, reach, unit * max(1.0, extra), extra)
 
 
+@functools.cache
 def definition_of(record, mode, dtype):
     kind = series.Inverse if mode == "backward_from_output" else series.Definition
-    return kind(record, "float32" if dtype in catalog.HALF else dtype)
+    return kind(record, dtype)
 
 
 def table_path(definition, which):
@@ -129,9 +130,9 @@ def table_path(definition, which):
 
 
 @functools.lru_cache(maxsize=8)
-def table(name, mode, which):
-    """The reference table, from the cache folder or made now."""
-    definition = definition_of(catalog.find(name), mode, "float32")
+def table(name, mode, which, computed="float32"):
+    """The reference table, from the cache folder or made now; `computed`: what parameters are rounded to."""
+    definition = definition_of(catalog.find(name), mode, computed)
     which = 0 if mode == "backward_from_output" else which
     path = table_path(definition, which)
     with contextlib.suppress(OSError, ValueError, KeyError):
@@ -142,9 +143,9 @@ def table(name, mode, which):
     return made
 
 
-def build_table(name, mode, which):
+def build_table(*key):
     """`table` in another process, for what it leaves on disk."""
-    table.__wrapped__(name, mode, which)
+    table.__wrapped__(*key)
 
 
 @functools.cache
@@ -246,7 +247,7 @@ def measure_chunk(task, inputs, start):
     kinks = np.asarray(left_out(task.record.name, task.mode), np.float32)
     found = []
     for which, y in zip(quantities, out, strict=True):
-        made = table(task.record.name, task.mode, which)
+        made = table(task.record.name, task.mode, which, task.computed)
         near = np.empty(x.size)
         measure = scan.Measure()
         measure.covered = scan.evaluate(bits, x, *[getattr(made, name) for name in series.Table.FIELDS], near)
@@ -273,7 +274,7 @@ def measure_holes(task, which, measure):
     """Sampled points where the table has none, against mpmath. Returns the ranges as text."""
     if task.mode == "backward_from_output":
         return []
-    made, definition = table(task.record.name, task.mode, which), definition_of(task.record, task.mode, task.dtype)
+    made, definition = table(task.record.name, task.mode, which, task.computed), definition_of(task.record, task.mode, task.computed)
     inside = definition.domain or (-np.inf, np.inf)
     found = []
     for first, last in made.holes():
@@ -303,6 +304,9 @@ def measure_task(task, inputs, pool, advance):
     """The whole scan: what goes into the JSON."""
     totals = [scan.Measure() for _ in QUANTITIES[task.mode]]
     start_time, wrong_nan = time.perf_counter(), 0
+    left_out(task.record.name, task.mode)  # mpmath is not for threads
+    for which in QUANTITIES[task.mode]:
+        table(task.record.name, task.mode, which, task.computed)
     waiting = {pool.submit(measure_chunk, task, inputs, start) for start in range(0, inputs.size, CHUNK)}
     try:
         for done in concurrent.futures.as_completed(waiting):
@@ -696,17 +700,14 @@ def run(options):
         concurrent.futures.ThreadPoolExecutor(options.threads) as pool,
     ):
         try:
-            wanted = dict.fromkeys(
-                (t.record.name, "backward_from_output" if t.mode == "backward_from_output" else "value", w)
-                for t, inputs, _ in todo
-                if inputs
-                for w in QUANTITIES[t.mode]
-            )
-            missing = [
-                w
-                for w in wanted
-                if not table_path(definition_of(catalog.find(w[0]), w[1], "float32"), 0 if w[1] != "value" else w[2]).exists()
-            ]
+            missing = []
+            for task, inputs, _ in todo:
+                mode = task.mode if task.mode == "backward_from_output" else "value"
+                definition = definition_of(task.record, mode, task.computed) if inputs else None
+                for which in QUANTITIES[task.mode] if inputs else ():
+                    wanted = (task.record.name, mode, which, task.computed)
+                    if wanted not in missing and not table_path(definition, 0 if mode != "value" else which).exists():
+                        missing.append(wanted)
             if missing:
                 print(f"{len(missing)} reference tables are to be made first", flush=True)
                 list(processes.map(build_table, *zip(*missing, strict=True)))
