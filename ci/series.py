@@ -429,11 +429,13 @@ class Builder:
 
     def _divide(self, low, high, sign):
         """Segments for these bit patterns: halves of what cannot be one, by binades first."""
-        todo, used = [(low, high)], {}
+        todo, used, crowded = [(low, high)], {}, set()
         while todo:
             low, high = todo.pop()
             binade = (low >> 23) & 0xFF
-            if used.get(binade, 0) > PER_BINADE:
+            if used.get(binade, 0) > max(PER_BINADE >> len(crowded), 4):  # those farther out will hardly be better
+                crowded.add(binade)
+            if binade in crowded:
                 continue
             if low == high:
                 self._point(low, sign)
@@ -453,7 +455,6 @@ class Builder:
                 used[binade] = used.get(binade, 0) + 1
                 middle = (low + high + 1) // 2
                 todo += [(middle, high), (low, middle - 1)]
-        crowded = [b for b, count in used.items() if count > PER_BINADE]
         self.rows = [
             row
             for row in self.rows

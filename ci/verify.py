@@ -282,7 +282,7 @@ def measure_holes(task, which, measure):
         if high < inside[0] or low > inside[1] or first == last:
             continue
         found.append(f"[{low:.4g}, {high:.4g}]")
-        bits = np.unique(np.linspace(first, last, 61).astype(np.uint32))
+        bits = np.unique(np.linspace(first, last, 60 + 10 * ((last - first) >> 23)).astype(np.uint32))
         x = bits.view(np.float32)
         with np.errstate(all="ignore"), mpmath.workprec(series.PRECISION):
             near = np.array([float(series.Builder._bounded(definition.at(float(v), which))) for v in x])
