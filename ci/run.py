@@ -17,7 +17,7 @@ import sys
 import environment
 from environment import ROOT, Environment
 
-SCAN = ["--level", "all", "--sample", "1e6"]  # of each activation, at each level
+SCAN = ["--level", "all", "--sample", "5e5"]  # of each activation, at each level
 
 
 def main():

@@ -276,6 +276,13 @@ class Definition:
         """Value (0) or derivative (1) at one point, as an mpf."""
         return self.series(x, 1, 1, 1)[0].terms[which]
 
+    def nearly(self, x, which):
+        """The same as a float; NaN where there is none."""
+        try:
+            return float(Builder._bounded(self.at(x, which)))
+        except Branched:
+            return float("nan")
+
 
 class Inverse(Definition):
     """The derivative as a function of the output: the series of f is turned round. For an f that never falls."""

@@ -279,13 +279,13 @@ def measure_holes(task, which, measure):
     found = []
     for first, last in made.holes():
         low, high = sorted((series.value_of(first), series.value_of(last)))
-        if high < inside[0] or low > inside[1] or first == last:
+        if high <= inside[0] or low >= inside[1] or first == last:
             continue
         found.append(f"[{low:.4g}, {high:.4g}]")
         bits = np.unique(np.linspace(first, last, 60 + 10 * ((last - first) >> 23)).astype(np.uint32))
         x = bits.view(np.float32)
         with np.errstate(all="ignore"), mpmath.workprec(series.PRECISION):
-            near = np.array([float(series.Builder._bounded(definition.at(float(v), which))) for v in x])
+            near = np.array([definition.nearly(float(v), which) for v in x])
             held = numpy_dtype(task.dtype)
             out = [np.empty(x.size, held) for _ in QUANTITIES[task.mode]]
             gradient = gradients(bits, held)
