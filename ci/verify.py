@@ -625,6 +625,11 @@ def parse(arguments):
     parser.add_argument("--check", action="store_true", help="with --hashes (the default)")
     parser.add_argument("--render", action="store_true")
     options = parser.parse_args(arguments)
+    for name in options.names:
+        try:
+            catalog.find(name)
+        except LookupError as error:
+            parser.error(str(error))
     if options.step is not None and options.step < 1:
         parser.error("--step: give 1 or more")
     if not 16 <= options.sample <= ALL:
