@@ -8,13 +8,13 @@ polynomial's own error is about 1e-15 of the result: some 1e-8 ULP of float32. `
 """
 
 import ast
-import fractions
 import hashlib
 import operator
 import struct
 
 import mpmath
 import numpy as np
+import reference
 from mpmath import mp, mpf
 
 DEGREE = 14
@@ -220,20 +220,9 @@ def _either(name):
 _NAMES = {name: _either(name) for name in _FUNCTIONS} | {"abs": abs, "min": min, "max": max, "mpf": mpf}
 
 
-class _Exactly(ast.NodeTransformer):
-    """Decimal fractions are what they say, and not the float64 next to that."""
-
-    def visit_Constant(self, node):
-        text = ast.Call(ast.Name("mpf", ast.Load()), [ast.Constant(repr(node.value))], [])
-        return ast.fix_missing_locations(ast.copy_location(text, node)) if isinstance(node.value, float) else node
-
-
-def meant(number, dtype):
-    """The number that a parameter by default stands for: a third or a sixth cannot be written and is meant; others are rounded to the dtype."""
-    near = fractions.Fraction(number).limit_denominator(6)
-    if near.denominator in (3, 6) and float(near) == number:
-        return mpf(near.numerator) / near.denominator
-    return mpf(float(np.dtype(dtype).type(number)))
+def as_given(number, dtype):
+    """The number that a parameter by default stands for, as kernels of this dtype get it: rounded, but a sixth is a sixth."""
+    return reference.meant(number) if reference.is_third(number) else mpf(float(np.dtype(dtype).type(number)))
 
 
 class Definition:
@@ -243,10 +232,10 @@ class Definition:
 
     def __init__(self, record, dtype="float32"):
         self.record = record
-        self.text, self.kinks, self.domain = record.definition, record.kinks, getattr(record, "domain", None)
-        self._code = compile(_Exactly().visit(ast.parse(self.text, mode="eval")), record.name, "eval")
+        self.text, self.kinks, self.domain = record.definition, record.kinks, record.domain
+        self._code = compile(reference.Exactly().visit(ast.parse(self.text, mode="eval")), record.name, "eval")
         with mpmath.workprec(PRECISION):
-            self.parameters = {p.name: meant(p.default, dtype) for p in record.parameters}
+            self.parameters = {p.name: as_given(p.default, dtype) for p in record.parameters}
 
     def key(self):
         """What the table depends on."""

@@ -20,7 +20,7 @@ _NAMES.update(abs=abs, min=min, max=max)
 PRECISIONS = (300, 700, 1500, 3300)  # bits; the last resolves sigmoid's derivative to the end of float64
 
 
-class _Exactly(ast.NodeTransformer):
+class Exactly(ast.NodeTransformer):
     """Decimal fractions are what they say, and not the float64 next to that."""
 
     def visit_Constant(self, node):
@@ -30,7 +30,7 @@ class _Exactly(ast.NodeTransformer):
 
 def definition(record, parameters=()):
     """The mathematics of a record as a function of mpf numbers; `parameters` (by name) instead of the defaults."""
-    code = compile(_Exactly().visit(ast.parse(record.definition, mode="eval")), record.name, "eval")
+    code = compile(Exactly().visit(ast.parse(record.definition, mode="eval")), record.name, "eval")
     values = {p.name: meant(p.default) for p in record.parameters} | {k: mpmath.mpf(v) for k, v in dict(parameters).items()}
 
     def evaluate(x):
