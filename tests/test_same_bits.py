@@ -11,13 +11,13 @@ import fastact
 from fastact import catalog
 from fastact.backends import cython
 
-ROWS = pytest.mark.parametrize("record, mode", support.rows())
+ROWS = pytest.mark.parametrize("record, mode", support.rows(lambda r, m: m in support.VALUE_MODES or r in support.REPRESENTATIVES))
 DTYPES = pytest.mark.parametrize("dtype", support.DTYPES)
 COMPILED = [b for b in ("cython", "numba") if b in support.AVAILABLE]
 FMA = [level for level in support.LEVELS if level != "v2"]
 
 
-KINDS = pytest.mark.parametrize("record, mode", support.rows(lambda record, mode: record in support.KINDS))
+KINDS = pytest.mark.parametrize("record, mode", support.rows(lambda record, mode: record in support.REPRESENTATIVES))
 
 
 def inputs(record, mode, dtype, n=1500):
