@@ -43,6 +43,7 @@ def structure(record):
 
 # The first of each structure, for tests of what does not depend on the mathematics. Where NaN is a result for numbers, bits differ.
 REPRESENTATIVES = list({structure(r): r for r in reversed(RECORDS) if not r.domain}.values())[::-1]
+FEW = list({structure(r)[0] + 3 * structure(r)[2]: r for r in reversed(REPRESENTATIVES)}.values())[::-1]  # what the executor tells apart
 VALUE_MODES = ("value_and_grad", "backward")  # enough for tests of the mathematics: the other modes' loops call the same formula
 
 
@@ -61,9 +62,9 @@ def _levels():
 LEVELS = _levels()
 
 
-def rows(condition=lambda record, mode: True):
-    """Every (record, mode) of the representatives as test parameters: for tests of arguments, memory and dispatch."""
-    return [pytest.param(r, m, id=f"{r.name}-{m}") for r in REPRESENTATIVES for m in r.modes if condition(r, m)]
+def rows(condition=lambda record, mode: True, records=tuple(REPRESENTATIVES)):
+    """Every (record, mode) of the representatives as test parameters: for tests of arguments and dispatch; with `FEW`, of memory."""
+    return [pytest.param(r, m, id=f"{r.name}-{m}") for r in records for m in r.modes if condition(r, m)]
 
 
 def value_rows():

@@ -11,7 +11,7 @@ import support
 import fastact
 from fastact import catalog, cli
 
-ROWS = pytest.mark.parametrize("record, mode", support.rows())
+ROWS = pytest.mark.parametrize("record, mode", support.rows(records=support.FEW))
 
 
 def points(record):

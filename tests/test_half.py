@@ -19,7 +19,7 @@ bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
 
 HALVES = [np.dtype(np.float16), np.dtype(bfloat16)]
 EACH_HALF = pytest.mark.parametrize("half", HALVES, ids=str)
-ROWS = pytest.mark.parametrize("record, mode", support.rows())
+ROWS = pytest.mark.parametrize("record, mode", support.rows(records=support.FEW))
 PATTERNS = np.arange(2**16, dtype=np.uint16)
 
 

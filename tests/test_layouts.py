@@ -10,8 +10,8 @@ from numpy.lib.stride_tricks import as_strided
 import fastact
 from fastact import catalog, executor
 
-EACH = pytest.mark.parametrize("record", support.by_name(support.REPRESENTATIVES))
-ROWS = pytest.mark.parametrize("record, mode", support.rows())
+EACH = pytest.mark.parametrize("record", support.by_name(support.FEW))
+ROWS = pytest.mark.parametrize("record, mode", support.rows(records=support.FEW))
 PARAMETRIC_ROWS = pytest.mark.parametrize("record, mode", support.rows(lambda r, m: r.given(m)))
 
 
