@@ -1,8 +1,10 @@
 """Write the Cython source of the row kernels: loops around the formulas of `rows.py`; setup.py calls this before it compiles.
 
 A sum has one order, whatever the layout, the number of threads or the instruction set: 32 lanes (element i belongs to lane i % 32); in a
-lane, pairs of pairs over a block of 8; over blocks, with what each addition loses summed apart; over the lanes, a tree; over segments of
-8,192, as over blocks. So its error does not grow with the row.
+lane, pairs of pairs over a block of 8; then over blocks, and over the lanes as a tree, for float32 in float64, for float64 with what each
+addition loses summed apart; over segments of 8,192, with what is lost summed apart. So its error does not grow with the row.
+
+Loops of 32 steps write to local arrays only: what they write to can't be what they read from, so nothing is checked before they start.
 
 Each operation has kernels for one row (`largest`, `sum`, `close`, `finish`, over pieces of it if need be) and `columns`, for 32 rows that lie
 side by side in memory: element i of row j at ``x[i * ldx + j]``.
@@ -79,22 +81,26 @@ cdef inline void add_@p(@r *high, @r *low, @r x) noexcept nogil:
     high[0] = sum
 
 
-cdef inline void fold_@p(@r *high, @r *low, intptr_t half) noexcept nogil:
-    cdef @r a, b
-    cdef intptr_t j
-    for j in range(half):
-        a = high[j]
-        b = high[j + half]
-        high[j] = a + b
-        low[j] = (low[j] + low[j + half]) + lost_@p(a, b, high[j])
+@sums
 
 
-cdef inline void tree_@p(@r *high, @r *low) noexcept nogil:
+cdef inline void tree_@p(@wide *high, @wide *low) noexcept nogil:
     fold_@p(high, low, 16)
     fold_@p(high, low, 8)
     fold_@p(high, low, 4)
     fold_@p(high, low, 2)
     fold_@p(high, low, 1)
+
+
+cdef inline @r counted_@p(@r *lane) noexcept nogil:
+    cdef intptr_t j
+    for j in range(16):
+        lane[j] = lane[j] + lane[j + 16]
+    for j in range(8):
+        lane[j] = lane[j] + lane[j + 8]
+    for j in range(4):
+        lane[j] = lane[j] + lane[j + 4]
+    return (lane[0] + lane[2]) + (lane[1] + lane[3])
 
 
 cdef inline @r rest_@p(@r high, @r low, @r total) noexcept nogil:
@@ -136,8 +142,9 @@ cdef void repair_@p(@r *y, intptr_t step, intptr_t n, @r value, @r rest) noexcep
         y[i * step] = value if y[i * step] != y[i * step] else rest
 
 
-cdef void peaks_@p(const @r *x, intptr_t n, @r sign, @r *lane) noexcept nogil:
-    # The largest number of each lane. NaN may get lost or not: it shows in the sum.
+cdef @r peak_@p(const @r *x, intptr_t n, @r sign) noexcept nogil:
+    # The largest number. NaN may get lost or not: it shows in the sum.
+    cdef @r lane[32]
     cdef @r a, b
     cdef intptr_t i = 0, j
     for j in range(32):
@@ -155,19 +162,17 @@ cdef void peaks_@p(const @r *x, intptr_t n, @r sign, @r *lane) noexcept nogil:
     if i < n:
         for j in range(32):
             lane[j] = larger_@p(x[i + j] * sign if j < n - i else lane[j], lane[j])
-
-
-cdef inline void peak_fold_@p(@r *lane, intptr_t half) noexcept nogil:
-    cdef intptr_t j
-    for j in range(half):
-        lane[j] = larger_@p(lane[j + half], lane[j])
+    for j in range(16):
+        lane[j] = larger_@p(lane[j + 16], lane[j])
+    for j in range(8):
+        lane[j] = larger_@p(lane[j + 8], lane[j])
+    for j in range(4):
+        lane[j] = larger_@p(lane[j + 4], lane[j])
+    return larger_@p(larger_@p(lane[3], lane[1]), larger_@p(lane[2], lane[0]))
 
 
 cdef void largest_@p(const @r *x, intptr_t n, @r *s) noexcept nogil:
-    cdef @r lane[32]
-    peaks_@p(x, n, s[SIGN], lane)
-    @peak_fold
-    s[M] = larger_@p(lane[0], s[M])
+    s[M] = larger_@p(peak_@p(x, n, s[SIGN]), s[M])
 
 
 cdef void fix_@p(@r *s) noexcept nogil:
@@ -176,61 +181,133 @@ cdef void fix_@p(@r *s) noexcept nogil:
     s[C], s[K], s[FLOOR] = anchor_@p(s[M], s[INVERSE], s[TEMPERATURE])
 """
 
+# The sums of 32 lanes of blocks, by precision: `high` and `low`, of the type @wide, hold them.
+WIDE = {"float32": "double", "float64": "double"}
+SUMS = {
+    "float32": """
+cdef inline void gather_@p(@wide *high, @wide *low, const @r *x) noexcept nogil:
+    cdef intptr_t j
+    for j in range(32):
+        high[j] = high[j] + x[j]
+
+
+cdef inline void merge_@p(@wide *high, @wide *low, const @wide *other, const @wide *other_low) noexcept nogil:
+    cdef intptr_t j
+    for j in range(32):
+        high[j] = high[j] + other[j]
+
+
+cdef inline void fold_@p(@wide *high, @wide *low, intptr_t half) noexcept nogil:
+    cdef intptr_t j
+    for j in range(half):
+        high[j] = high[j] + high[j + half]
+
+
+cdef inline void into_@p(@r *total, @r *lost, @wide high, @wide low) noexcept nogil:
+    cdef @r rounded = <@r>high
+    add_@p(total, lost, rounded)
+    lost[0] = lost[0] + <@r>(high - rounded)
+""",
+    "float64": """
+cdef inline void gather_@p(@wide *high, @wide *low, const @r *x) noexcept nogil:
+    cdef @r sum
+    cdef intptr_t j
+    for j in range(32):
+        sum = high[j] + x[j]
+        low[j] = low[j] + lost_@p(high[j], x[j], sum)
+        high[j] = sum
+
+
+cdef inline void merge_@p(@wide *high, @wide *low, const @wide *other, const @wide *other_low) noexcept nogil:
+    cdef @r sum
+    cdef intptr_t j
+    for j in range(32):
+        sum = high[j] + other[j]
+        low[j] = (low[j] + other_low[j]) + lost_@p(high[j], other[j], sum)
+        high[j] = sum
+
+
+cdef inline void fold_@p(@wide *high, @wide *low, intptr_t half) noexcept nogil:
+    cdef @r a, b
+    cdef intptr_t j
+    for j in range(half):
+        a = high[j]
+        b = high[j + half]
+        high[j] = a + b
+        low[j] = (low[j] + low[j + half]) + lost_@p(a, b, high[j])
+
+
+cdef inline void into_@p(@r *total, @r *lost, @wide high, @wide low) noexcept nogil:
+    add_@p(total, lost, high)
+    lost[0] = lost[0] + low
+""",
+}
+
+
 ROW = """
-cdef void segment_@s(const @r *x, const @r *g, @r *y, intptr_t n, const @r *s, @r *high, @r *low, @r *lanes) noexcept nogil:
-    # The sums of each lane over at most SEGMENT elements.
+cdef void segment_@s(const @r *x, const @r *g, @r *y, intptr_t n, const @r *s, @r *total, @r *lost, @r *counted) noexcept nogil:
+    # Add what at most SEGMENT elements sum to.
     cdef @r t[256]
-    cdef @r tail[32]
+    cdef @r w[32]
     cdef @r pads[32]
     cdef @r padg[32]
-    cdef @r none[32]
-    cdef @r *q[8]
-    cdef @r v, u, w
+    cdef @r lanes[32]
+    cdef @wide high[32]
+    cdef @wide low[32]
+    cdef @r v
     cdef @r @names
-    cdef intptr_t start = 0, count, i, j
+    cdef intptr_t start = 0, i, j
     @load
     for j in range(32):
-        high[j] = low[j] = lanes[j] = none[j] = 0
-    @whole
-    while start < n:
-        count = n - start if n - start < 256 else 256
-        for i in range(8):
-            q[i] = none
+        lanes[j] = 0
+        high[j] = low[j] = 0
+    while start + 256 <= n:
+        @whole
+        gather_@p(high, low, w)
+        start += 256
+    if start < n:
         i = 0
-        while i + 32 <= count:
+        while start + i + 32 <= n:
             for j in range(32):
                 t[i + j] = @term(x[start + i + j], g[start + i + j])
-            @store
             @count_row
-            q[i >> 5] = &t[i]
+            @store
             i += 32
-        if i < count:
+        if start + i < n:
             # A blend and no conditional store, which a load after it would wait for.
             for j in range(32):
-                pads[j] = x[start + i + j] if j < count - i else @pad
+                pads[j] = x[start + i + j] if j < n - start - i else @pad
             @pad_g
             for j in range(32):
-                tail[j] = @term(pads[j], padg[j])
-            @store_tail
+                t[i + j] = @term(pads[j], padg[j])
             @count_pad
-            q[i >> 5] = tail
-        if n <= 128:  # short rows: nothing is added but zeros otherwise, and nothing is lost
-            if n <= 32:
+            @store_tail
+            i += 32
+        # What is not there counts as 0.
+        if n <= 32:
+            for j in range(32):
+                w[j] = t[j]
+        elif n <= 64:
+            for j in range(32):
+                w[j] = t[j] + t[j + 32]
+        elif n <= 128:
+            while i < 128:
                 for j in range(32):
-                    high[j] = q[0][j]
-            elif n <= 64:
+                    t[i + j] = 0
+                i += 32
+            for j in range(32):
+                w[j] = (t[j] + t[j + 32]) + (t[j + 64] + t[j + 96])
+        else:
+            while i < 256:
                 for j in range(32):
-                    high[j] = q[0][j] + q[1][j]
-            else:
-                for j in range(32):
-                    high[j] = (q[0][j] + q[1][j]) + (q[2][j] + q[3][j])
-            return
-        for j in range(32):
-            w = ((q[0][j] + q[1][j]) + (q[2][j] + q[3][j])) + ((q[4][j] + q[5][j]) + (q[6][j] + q[7][j]))
-            u = high[j] + w
-            low[j] = low[j] + lost_@p(high[j], w, u)
-            high[j] = u
-        start += 256
+                    t[i + j] = 0
+                i += 32
+            for j in range(32):
+                w[j] = ((t[j] + t[j + 32]) + (t[j + 64] + t[j + 96])) + ((t[j + 128] + t[j + 160]) + (t[j + 192] + t[j + 224]))
+        gather_@p(high, low, w)
+    tree_@p(high, low)
+    into_@p(total, lost, high[0], low[0])
+    @count_tree
 
 
 cdef void result_@s(const @r *x, const @r *g, @r *y, intptr_t n, const @r *s) noexcept nogil:
@@ -238,17 +315,10 @@ cdef void result_@s(const @r *x, const @r *g, @r *y, intptr_t n, const @r *s) no
 
 
 cdef void sum_@s(const @r *x, const @r *g, @r *y, intptr_t n, @r *s) noexcept nogil:
-    cdef @r high[32]
-    cdef @r low[32]
-    cdef @r lanes[32]
-    cdef intptr_t start, j
+    cdef intptr_t start
     @inspect
     for start in range(0, n, 8192):
-        segment_@s(x + start, g + start, y + start, n - start if n - start < 8192 else 8192, s, high, low, lanes)
-        @fold
-        add_@p(&s[HIGH], &s[LOW], high[0])
-        s[LOW] = s[LOW] + low[0]
-        @count_tree
+        segment_@s(x + start, g + start, y + start, n - start if n - start < 8192 else 8192, s, &s[HIGH], &s[LOW], &s[COUNT])
 
 
 cdef void close_@s(@r *s) noexcept nogil:
@@ -262,20 +332,13 @@ cdef void finish_@s(const @r *x, const @r *g, @r *y, intptr_t n, @r *s) noexcept
 
 cdef void rows_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *s) noexcept nogil:
     # At most 32 rows of at most SEGMENT elements: what is done once a row is done for all of them at a time.
-    cdef @r high[32 * 32]
-    cdef @r low[32 * 32]
-    cdef @r counts[32 * 32]
     @numbers
-    cdef intptr_t i, j, r
+    cdef intptr_t j, r
     @clear
     @largest_rows
     for r in range(rows):
         @state_of_row
-        segment_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, s, high + 32 * r, low + 32 * r, counts + 32 * r)
-    @folds
-    for r in range(rows):
-        sums[r], rests[r] = high[32 * r], low[32 * r]
-        @count_rows
+        segment_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, s, &sums[r], &rests[r], &lanes[r])
     for j in range(32):
         value[j] = @close_columns
         value_low[j] = @low_columns
@@ -308,10 +371,7 @@ CLEAR = """
 
 LARGEST_ROWS = """
     for r in range(rows):
-        peaks_@p(x + r * ldx, n, sign, high + 32 * r)
-    @peak_folds
-    for r in range(rows):
-        m[r] = high[32 * r]
+        m[r] = peak_@p(x + r * ldx, n, sign)
     for j in range(32):
         m[j] = m[j] + 0
         c[j], k[j], floor[j] = anchor_@p(m[j], inverse, temperature)
@@ -321,14 +381,19 @@ LARGEST_ROWS = """
 """
 
 WHOLE = """
-    while start + 256 <= n:
+    for j in range(32):
+        w[j] = ((@term_0 + @term_1) + (@term_2 + @term_3)) + ((@term_4 + @term_5) + (@term_6 + @term_7))
+        @count_whole
+"""
+
+WHOLE_STORED = """
+    for i in range(0, 256, 32):
         for j in range(32):
-            w = ((@term_0 + @term_1) + (@term_2 + @term_3)) + ((@term_4 + @term_5) + (@term_6 + @term_7))
-            @count_whole
-            u = high[j] + w
-            low[j] = low[j] + lost_@p(high[j], w, u)
-            high[j] = u
-        start += 256
+            t[i + j] = @term(x[start + i + j], g[start + i + j])
+        for j in range(32):
+            y[start + i + j] = t[i + j]
+    for j in range(32):
+        w[j] = ((t[j] + t[j + 32]) + (t[j + 64] + t[j + 96])) + ((t[j + 128] + t[j + 160]) + (t[j + 192] + t[j + 224]))
 """
 
 RESULT_ROW = """
@@ -360,14 +425,15 @@ RESULT_ROW = """
 COLUMNS = """
 cdef void columns_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t n, @r *s) noexcept nogil:
     cdef @r scratch[@scratch]
-    cdef @r high[32 * 32]
-    cdef @r low[32 * 32]
+    cdef @wide high[32 * 32]
+    cdef @wide low[32 * 32]
     cdef @r t[32]
+    cdef @r w[32]
     cdef @r none[32]
     @numbers
     cdef const @r *q[8]
     cdef @r *e
-    cdef @r v, w, h, u
+    cdef @r v
     cdef intptr_t lde, segment, start, stop, rows, count = 0, i, j, l, p
     @clear
     for j in range(32):
@@ -385,38 +451,27 @@ cdef void columns_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y
                     e[i * lde + j] = t[j]
                 @count_columns
             count = 32 if stop - segment > 32 else rows  # lanes in use
+            if start == segment:
+                for i in range(count * 32):
+                    high[i] = low[i] = 0
             if count < 32:
                 for l in range(count):
-                    memcpy(high + l * 32, e + l * lde, 32 * sizeof(@r))
-                memset(low, 0, count * 32 * sizeof(@r))
+                    gather_@p(high + l * 32, low + l * 32, e + l * lde)
                 continue
             for l in range(32):
                 for p in range(8):
                     q[p] = e + (32 * p + l) * lde if 32 * p + l < rows else none
-                if start == segment:
-                    for j in range(32):
-                        high[l * 32 + j] = ((q[0][j] + q[1][j]) + (q[2][j] + q[3][j])) + ((q[4][j] + q[5][j]) + (q[6][j] + q[7][j]))
-                        low[l * 32 + j] = 0
-                else:
-                    for j in range(32):
-                        w = ((q[0][j] + q[1][j]) + (q[2][j] + q[3][j])) + ((q[4][j] + q[5][j]) + (q[6][j] + q[7][j]))
-                        u = high[l * 32 + j] + w
-                        low[l * 32 + j] = low[l * 32 + j] + lost_@p(high[l * 32 + j], w, u)
-                        high[l * 32 + j] = u
+                for j in range(32):
+                    w[j] = ((q[0][j] + q[1][j]) + (q[2][j] + q[3][j])) + ((q[4][j] + q[5][j]) + (q[6][j] + q[7][j]))
+                gather_@p(high + l * 32, low + l * 32, w)
         i = 16
         while i:
             for l in range(count - i if count < 2 * i else i):
-                for j in range(32):
-                    h = high[l * 32 + j]
-                    w = high[(l + i) * 32 + j]
-                    high[l * 32 + j] = h + w
-                    low[l * 32 + j] = (low[l * 32 + j] + low[(l + i) * 32 + j]) + lost_@p(h, w, high[l * 32 + j])
+                merge_@p(high + l * 32, low + l * 32, high + (l + i) * 32, low + (l + i) * 32)
             count = i if i < count else count
             i >>= 1
         for j in range(32):
-            u = sums[j] + high[j]
-            rests[j] = (rests[j] + lost_@p(sums[j], high[j], u)) + low[j]
-            sums[j] = u
+            into_@p(&sums[j], &rests[j], high[j], low[j])
     for j in range(32):
         value[j] = @close_columns
         value_low[j] = @low_columns
@@ -427,8 +482,8 @@ LARGEST_COLUMNS = """
     i = 0
     while i + 4 <= n:
         for j in range(32):
-            w = larger_@p(x[i * ldx + j] * sign, larger_@p(x[(i + 1) * ldx + j] * sign, m[j]))
-            m[j] = larger_@p(x[(i + 2) * ldx + j] * sign, larger_@p(x[(i + 3) * ldx + j] * sign, w))
+            v = larger_@p(x[i * ldx + j] * sign, larger_@p(x[(i + 1) * ldx + j] * sign, m[j]))
+            m[j] = larger_@p(x[(i + 2) * ldx + j] * sign, larger_@p(x[(i + 3) * ldx + j] * sign, v))
         i += 4
     while i < n:
         for j in range(32):
@@ -478,15 +533,6 @@ def _fill(text, **parts):
 def _renamed(text, rename):
     """A text with the names of a row's numbers replaced."""
     return re.sub(r"(?<![\w@])[a-z_]+(?![\w@(])", lambda found: rename(found[0]) if found[0] in STATE else found[0], text)
-
-
-HALVES = (16, 8, 4, 2, 1)  # in the text, so that the C compiler knows them
-FOLDS = {
-    "fold": "\n".join(f"fold_@p(high, low, {half})" for half in HALVES),
-    "folds": "\n".join(f"for r in range(rows):\n    fold_@p(high + 32 * r, low + 32 * r, {half})" for half in HALVES),
-    "peak_fold": "\n".join(f"peak_fold_@p(lane, {half})" for half in HALVES),
-    "peak_folds": "\n".join(f"for r in range(rows):\n    peak_fold_@p(high + 32 * r, {half})" for half in HALVES),
-}
 
 
 def operation(name, precision, scaled):
@@ -539,7 +585,7 @@ def operation(name, precision, scaled):
     close_columns, low_columns = (
         _renamed(part, lambda n: n if n.startswith("inverse") else f"{arrays.get(n, n)}[j]") for part in (close, low_close)
     )
-    whole = "" if store else WHOLE
+    whole = (WHOLE_STORED if store else WHOLE).replace("@term(x[start + i + j], g[start + i + j])", call("x[start + i + j]", "g[start + i + j]"))
     for p in range(8):
         at = f"[start + j + {32 * p}]"
         whole = whole.replace(f"@term_{p}", call(f"x{at}", f"g{at}"))
@@ -547,8 +593,7 @@ def operation(name, precision, scaled):
     text += COLUMNS.replace("@term(x[(start + i) * ldx + j], g[(start + i) * ldg + j])", call("x[(start + i) * ldx + j]", "g[(start + i) * ldg + j]", "j"))
     text = _fill(
         text,
-        **FOLDS,
-        whole=whole or "pass",
+        whole=whole,
         numbers=NUMBERS,
         clear=CLEAR,
         largest_rows=LARGEST_ROWS if forward else "pass",
@@ -564,14 +609,13 @@ def operation(name, precision, scaled):
         state_of_row="s[M], s[C], s[K], s[FLOOR], s[VALUE], s[VALUE_LOW] = m[r], c[r], k[r], floor[r], value[r], value_low[r]",
         count_row=f"for j in range(32):\n    lanes[j] += 1 if x[start + i + j]{sign} == m else 0" if count else "pass",
         count_pad=f"for j in range(32):\n    lanes[j] += 1 if pads[j]{sign} == m else 0" if count else "pass",
-        count_whole=f"lanes[j] += {counted}" if count else "pass",
-        count_tree="for j in range(32):\n    s[COUNT] += lanes[j]" if count else "pass",
-        count_rows="for j in range(32):\n    lanes[r] += counts[32 * r + j]" if count else "pass",
+        count_whole=f"lanes[j] = lanes[j] + ({counted})" if count else "pass",
+        count_tree="counted[0] = counted[0] + counted_@p(lanes)" if count else "pass",
         count_columns=f"for j in range(32):\n    lanes[j] += 1 if x[(start + i) * ldx + j]{sign} == m[j] else 0" if count else "pass",
         store="for j in range(32):\n    y[start + i + j] = t[i + j]" if store else "pass",
-        store_tail="for j in range(32):\n    if j < count - i:\n        y[start + i + j] = tail[j]" if store else "pass",
+        store_tail="for j in range(32):\n    if j < n - start - i:\n        y[start + i + j] = t[i + j]" if store else "pass",
         pad=("-INFINITY" + sign) if forward else "0",
-        pad_g="pass" if forward else "for j in range(32):\n    padg[j] = g[start + i + j] if j < count - i else 0",
+        pad_g="pass" if forward else "for j in range(32):\n    padg[j] = g[start + i + j] if j < n - start - i else 0",
         pad_g_result="pass" if forward else "for j in range(32):\n    padg[j] = g[i + j] if j < n - i else 0",
         inspect="if s[M] - s[M] != 0:\n    s[INFINITE] += alike_@p(x, 1, n, s[M] * s[SIGN])" if forward else "pass",
         names=", ".join(names),
@@ -579,7 +623,7 @@ def operation(name, precision, scaled):
         scratch="32" if store else "256 * 32",
         place="e = y + start * ldy\nlde = ldy" if store else "e = scratch\nlde = 32",
     )
-    return _fill(text, s=suffix, p=precision, r=real), suffix
+    return _fill(text, s=suffix, p=precision, r=real, wide=WIDE[precision]), suffix
 
 
 def generate():
@@ -590,7 +634,7 @@ def generate():
     for precision in catalog.DTYPES:
         writer = CythonWriter(precision)
         parts.append(translate.translate(rows.FUNCTIONS, writer))
-        parts.append(_fill(COMMON, **FOLDS, p=precision, r=writer.real))
+        parts.append(_fill(COMMON, sums=SUMS[precision], wide=WIDE[precision], p=precision, r=writer.real))
         for name in PLAIN:
             for scaled in (False, True) if name in SCALED else (False,):
                 text, suffix = operation(name, precision, scaled)
