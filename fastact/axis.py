@@ -24,7 +24,7 @@ _BLOCK = 32_768  # elements: what is done by NumPy is done in blocks that stay i
 
 
 def _is_bfloat16(dtype):
-    return dtype.name == "bfloat16" and dtype.itemsize == 2
+    return dtype.itemsize == 2 and dtype.name == "bfloat16"
 
 
 def _result_type(dtype, name):

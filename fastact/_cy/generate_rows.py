@@ -245,8 +245,61 @@ cdef inline void into_@p(@r *total, @r *lost, @wide high, @wide low) noexcept no
 
 
 ROW = """
-cdef void segment_@s(const @r *x, const @r *g, @r *y, intptr_t n, const @r *s, @r *total, @r *lost, @r *counted) noexcept nogil:
-    # Add what at most SEGMENT elements sum to.
+cdef inline void short_@s(const @r *x, const @r *g, @r *y, intptr_t n, @parameters, @wide *total, @wide *lost, @r *counted) noexcept nogil:
+    # What at most 128 elements sum to: as `segment` has it, without the work for more.
+    cdef @r t[128]
+    cdef @r w[32]
+    cdef @r pads[32]
+    cdef @r padg[32]
+    cdef @r lanes[32]
+    cdef @wide high[32]
+    cdef @wide low[32]
+    cdef @r v
+    cdef intptr_t start = 0, i, j
+    cdef int l, left
+    for j in range(32):
+        lanes[j] = 0
+    i = 0
+    while start + i + 32 <= n:
+        for j in range(32):
+            t[i + j] = @term(x[start + i + j], g[start + i + j])
+        @count_row
+        @store
+        i += 32
+    if start + i < n:
+        left = <int>(n - start - i)
+        # A blend and no conditional store, which a load after it would wait for.
+        for l in range(32):
+            pads[l] = x[start + i + l] if l < left else @pad
+        @pad_g
+        for j in range(32):
+            t[i + j] = @term(pads[j], padg[j])
+        @count_pad
+        @store_tail
+        i += 32
+    if n <= 32:
+        for j in range(32):
+            w[j] = t[j]
+    elif n <= 64:
+        for j in range(32):
+            w[j] = t[j] + t[j + 32]
+    elif n <= 96:
+        for j in range(32):
+            w[j] = (t[j] + t[j + 32]) + t[j + 64]
+    else:
+        for j in range(32):
+            w[j] = (t[j] + t[j + 32]) + (t[j + 64] + t[j + 96])
+    for j in range(32):
+        high[j] = w[j]
+        low[j] = 0
+    tree_@p(high, low)
+    total[0] = high[0]
+    lost[0] = low[0]
+    @count_tree
+
+
+cdef void segment_@s(const @r *x, const @r *g, @r *y, intptr_t n, const @r *s, @wide *total, @wide *lost, @r *counted) noexcept nogil:
+    # What at most SEGMENT elements sum to.
     cdef @r t[256]
     cdef @r w[32]
     cdef @r pads[32]
@@ -257,6 +310,7 @@ cdef void segment_@s(const @r *x, const @r *g, @r *y, intptr_t n, const @r *s, @
     cdef @r v
     cdef @r @names
     cdef intptr_t start = 0, i, j
+    cdef int l, left
     @load
     for j in range(32):
         lanes[j] = 0
@@ -274,9 +328,10 @@ cdef void segment_@s(const @r *x, const @r *g, @r *y, intptr_t n, const @r *s, @
             @store
             i += 32
         if start + i < n:
+            left = <int>(n - start - i)
             # A blend and no conditional store, which a load after it would wait for.
-            for j in range(32):
-                pads[j] = x[start + i + j] if j < n - start - i else @pad
+            for l in range(32):
+                pads[l] = x[start + i + l] if l < left else @pad
             @pad_g
             for j in range(32):
                 t[i + j] = @term(pads[j], padg[j])
@@ -284,41 +339,31 @@ cdef void segment_@s(const @r *x, const @r *g, @r *y, intptr_t n, const @r *s, @
             @store_tail
             i += 32
         # What is not there counts as 0.
-        if n <= 32:
+        while i < 256:
             for j in range(32):
-                w[j] = t[j]
-        elif n <= 64:
-            for j in range(32):
-                w[j] = t[j] + t[j + 32]
-        elif n <= 128:
-            while i < 128:
-                for j in range(32):
-                    t[i + j] = 0
-                i += 32
-            for j in range(32):
-                w[j] = (t[j] + t[j + 32]) + (t[j + 64] + t[j + 96])
-        else:
-            while i < 256:
-                for j in range(32):
-                    t[i + j] = 0
-                i += 32
-            for j in range(32):
-                w[j] = ((t[j] + t[j + 32]) + (t[j + 64] + t[j + 96])) + ((t[j + 128] + t[j + 160]) + (t[j + 192] + t[j + 224]))
+                t[i + j] = 0
+            i += 32
+        for j in range(32):
+            w[j] = ((t[j] + t[j + 32]) + (t[j + 64] + t[j + 96])) + ((t[j + 128] + t[j + 160]) + (t[j + 192] + t[j + 224]))
         gather_@p(high, low, w)
     tree_@p(high, low)
-    into_@p(total, lost, high[0], low[0])
+    total[0] = high[0]
+    lost[0] = low[0]
     @count_tree
 
 
-cdef void result_@s(const @r *x, const @r *g, @r *y, intptr_t n, const @r *s) noexcept nogil:
+@finished
+cdef inline void result_@s(const @r *x, const @r *g, @r *y, intptr_t n, @parameters) noexcept nogil:
     @result_row
 
 
 cdef void sum_@s(const @r *x, const @r *g, @r *y, intptr_t n, @r *s) noexcept nogil:
+    cdef @wide total, lost
     cdef intptr_t start
     @inspect
     for start in range(0, n, 8192):
-        segment_@s(x + start, g + start, y + start, n - start if n - start < 8192 else 8192, s, &s[HIGH], &s[LOW], &s[COUNT])
+        segment_@s(x + start, g + start, y + start, n - start if n - start < 8192 else 8192, s, &total, &lost, &s[COUNT])
+        into_@p(&s[HIGH], &s[LOW], total, lost)
 
 
 cdef void close_@s(@r *s) noexcept nogil:
@@ -333,12 +378,21 @@ cdef void finish_@s(const @r *x, const @r *g, @r *y, intptr_t n, @r *s) noexcept
 cdef void rows_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *s) noexcept nogil:
     # At most 32 rows of at most SEGMENT elements: what is done once a row is done for all of them at a time.
     @numbers
+    cdef @wide totals[32]
+    cdef @wide losts[32]
     cdef intptr_t j, r
     @clear
+    for j in range(32):
+        totals[j] = losts[j] = 0
     @largest_rows
     for r in range(rows):
-        @state_of_row
-        segment_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, s, &sums[r], &rests[r], &lanes[r])
+        if n <= 128:
+            short_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, @of_row, &totals[r], &losts[r], &lanes[r])
+        else:
+            @state_of_row
+            segment_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, s, &totals[r], &losts[r], &lanes[r])
+    for j in range(32):
+        into_@p(&sums[j], &rests[j], totals[j], losts[j])
     for j in range(32):
         value[j] = @close_columns
         value_low[j] = @low_columns
@@ -381,45 +435,48 @@ LARGEST_ROWS = """
 """
 
 WHOLE = """
-    for j in range(32):
-        w[j] = ((@term_0 + @term_1) + (@term_2 + @term_3)) + ((@term_4 + @term_5) + (@term_6 + @term_7))
-        @count_whole
-"""
-
-WHOLE_STORED = """
     for i in range(0, 256, 32):
         for j in range(32):
             t[i + j] = @term(x[start + i + j], g[start + i + j])
-        for j in range(32):
-            y[start + i + j] = t[i + j]
+        @count_row
+        @store
     for j in range(32):
         w[j] = ((t[j] + t[j + 32]) + (t[j + 64] + t[j + 96])) + ((t[j + 128] + t[j + 160]) + (t[j + 192] + t[j + 224]))
 """
 
-RESULT_ROW = """
+# A function, for its array to end with it: so the C compiler keeps it in registers.
+FINISHED = """
+cdef inline void finished_@s(const @r *x, const @r *g, @r *y, @parameters) noexcept nogil:
     cdef @r t[32]
+    cdef intptr_t j
+    for j in range(32):
+        t[j] = @finish
+    for j in range(32):
+        y[j] = t[j]
+
+
+"""
+
+RESULT_ROW = """
     cdef @r tail[32]
     cdef @r pads[32]
     cdef @r padg[32]
     cdef @r v
-    cdef @r @names
+    cdef int l, left
     cdef intptr_t i = 0, j
-    @load
     while i + 32 <= n:
-        for j in range(32):
-            t[j] = @finish
-        for j in range(32):
-            y[i + j] = t[j]
+        finished_@s(x + i, g + i, y + i, @names)
         i += 32
     if i < n:
-        for j in range(32):
-            pads[j] = @source[i + j] if j < n - i else 0
+        left = <int>(n - i)
+        for l in range(32):
+            pads[l] = @source[i + l] if l < left else 0
         @pad_g_result
         for j in range(32):
             tail[j] = @finish_pad
-        for j in range(32):
-            if j < n - i:
-                y[i + j] = tail[j]
+        for l in range(32):
+            if l < left:
+                y[i + l] = tail[l]
 """
 
 COLUMNS = """
@@ -558,14 +615,15 @@ def operation(name, precision, scaled):
     # The operand y of a backward pass is its x.
     text = ROW.replace("@term(x[start + i + j], g[start + i + j])", call("x[start + i + j]", "g[start + i + j]"))
     text = text.replace("@term(pads[j], padg[j])", call("pads[j]", "padg[j]"))
-    finish, store = how.get("finish"), how.get("store", False)
+    finish, store, finished = how.get("finish"), how.get("store", False), ""
     result_row, finish_row, finish_rows, finish_columns = "pass", "y[0] = s[VALUE]", "y[r * ldy] = value[r]", "for j in range(32):\n    y[j] = value[j]"
     if finish:
         source = "y" if store else "x"
         result_row = RESULT_ROW.replace("@finish_pad", element(finish, "pads[j]", "padg[j]", "pads[j]"))
-        result_row = result_row.replace("@finish", element(finish, f"{source}[i + j]", "g[i + j]", f"{source}[i + j]")).replace("@source", source)
-        finish_row = "result_@s(x, g, y, n, s)"
-        finish_rows = "@state_of_row\nresult_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, s)"
+        result_row = result_row.replace("@source", source)
+        finished = FINISHED.replace("@finish", element(finish, f"{source}[j]", "g[j]", f"{source}[j]"))
+        finish_row = "result_@s(x, g, y, n, @of_state)"
+        finish_rows = "result_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, @of_row)"
         v = f"{source}[i * ld{source} + j]"
         body = element(finish, v, "g[i * ldg + j]", v, "j")
         finish_columns = f"for i in range(n):\n    for j in range(32):\n        t[j] = {body}\n    for j in range(32):\n        y[i * ldy + j] = t[j]"
@@ -585,11 +643,7 @@ def operation(name, precision, scaled):
     close_columns, low_columns = (
         _renamed(part, lambda n: n if n.startswith("inverse") else f"{arrays.get(n, n)}[j]") for part in (close, low_close)
     )
-    whole = (WHOLE_STORED if store else WHOLE).replace("@term(x[start + i + j], g[start + i + j])", call("x[start + i + j]", "g[start + i + j]"))
-    for p in range(8):
-        at = f"[start + j + {32 * p}]"
-        whole = whole.replace(f"@term_{p}", call(f"x{at}", f"g{at}"))
-    counted = " + ".join(f"select_@p(x[start + j + {32 * p}]{sign} == m, <@r>1, <@r>0)" for p in range(8))
+    whole = WHOLE.replace("@term(x[start + i + j], g[start + i + j])", call("x[start + i + j]", "g[start + i + j]"))
     text += COLUMNS.replace("@term(x[(start + i) * ldx + j], g[(start + i) * ldg + j])", call("x[(start + i) * ldx + j]", "g[(start + i) * ldg + j]", "j"))
     text = _fill(
         text,
@@ -598,6 +652,10 @@ def operation(name, precision, scaled):
         clear=CLEAR,
         largest_rows=LARGEST_ROWS if forward else "pass",
         largest=LARGEST_COLUMNS if forward else "pass",
+        finished=finished or "\n",
+        parameters=", ".join(f"@r {n}" for n in names),
+        of_row=", ".join(n if n in ("sign", "inverse", "inverse_low", "temperature") else f"{n}[r]" for n in names),
+        of_state=", ".join(f"s[{n.upper()}]" for n in names),
         result_row=result_row,
         finish_rows=finish_rows,
         finish_row=finish_row,
@@ -609,14 +667,13 @@ def operation(name, precision, scaled):
         state_of_row="s[M], s[C], s[K], s[FLOOR], s[VALUE], s[VALUE_LOW] = m[r], c[r], k[r], floor[r], value[r], value_low[r]",
         count_row=f"for j in range(32):\n    lanes[j] += 1 if x[start + i + j]{sign} == m else 0" if count else "pass",
         count_pad=f"for j in range(32):\n    lanes[j] += 1 if pads[j]{sign} == m else 0" if count else "pass",
-        count_whole=f"lanes[j] = lanes[j] + ({counted})" if count else "pass",
         count_tree="counted[0] = counted[0] + counted_@p(lanes)" if count else "pass",
         count_columns=f"for j in range(32):\n    lanes[j] += 1 if x[(start + i) * ldx + j]{sign} == m[j] else 0" if count else "pass",
         store="for j in range(32):\n    y[start + i + j] = t[i + j]" if store else "pass",
-        store_tail="for j in range(32):\n    if j < n - start - i:\n        y[start + i + j] = t[i + j]" if store else "pass",
+        store_tail="for l in range(32):\n    if l < left:\n        y[start + i + l] = t[i + l]" if store else "pass",
         pad=("-INFINITY" + sign) if forward else "0",
-        pad_g="pass" if forward else "for j in range(32):\n    padg[j] = g[start + i + j] if j < n - start - i else 0",
-        pad_g_result="pass" if forward else "for j in range(32):\n    padg[j] = g[i + j] if j < n - i else 0",
+        pad_g="pass" if forward else "for l in range(32):\n    padg[l] = g[start + i + l] if l < left else 0",
+        pad_g_result="pass" if forward else "for l in range(32):\n    padg[l] = g[i + l] if l < left else 0",
         inspect="if s[M] - s[M] != 0:\n    s[INFINITE] += alike_@p(x, 1, n, s[M] * s[SIGN])" if forward else "pass",
         names=", ".join(names),
         load=load,
