@@ -11,7 +11,6 @@ from .primitives import EXP_REACH, LARGEST, LN2_HIGH, LN2_LOW, LOG2E, UNBIAS, ex
 
 BOTTOM = constant(float32=127 + 40, float64=1023 + 100)  # `biased_power` makes a zero of 2**-BOTTOM
 LN2 = 0.6931471805599453
-SQRT2 = 2**0.5
 
 
 def anchor(m, inverse, temperature):

@@ -181,10 +181,17 @@ cdef void fix_@p(@r *s) noexcept nogil:
     s[C], s[K], s[FLOOR] = anchor_@p(s[M], s[INVERSE], s[TEMPERATURE])
 """
 
-# The sums of 32 lanes of blocks, by precision: `high` and `low`, of the type @wide, hold them.
+# The sums of 32 lanes of blocks, by precision: `high` and `low`, of the type @wide, hold them; float32 has no use for `low`.
 WIDE = {"float32": "double", "float64": "double"}
 SUMS = {
     "float32": """
+cdef inline void begin_@p(@wide *high, @wide *low, const @r *x) noexcept nogil:
+    cdef intptr_t j
+    for j in range(32):
+        high[j] = x[j]
+    low[0] = 0
+
+
 cdef inline void gather_@p(@wide *high, @wide *low, const @r *x) noexcept nogil:
     cdef intptr_t j
     for j in range(32):
@@ -209,6 +216,13 @@ cdef inline void into_@p(@r *total, @r *lost, @wide high, @wide low) noexcept no
     lost[0] = lost[0] + <@r>(high - rounded)
 """,
     "float64": """
+cdef inline void begin_@p(@wide *high, @wide *low, const @r *x) noexcept nogil:
+    cdef intptr_t j
+    for j in range(32):
+        high[j] = x[j]
+        low[j] = 0
+
+
 cdef inline void gather_@p(@wide *high, @wide *low, const @r *x) noexcept nogil:
     cdef @r sum
     cdef intptr_t j
@@ -244,21 +258,8 @@ cdef inline void into_@p(@r *total, @r *lost, @wide high, @wide low) noexcept no
 }
 
 
-ROW = """
-cdef inline void short_@s(const @r *x, const @r *g, @r *y, intptr_t n, @parameters, @wide *total, @wide *lost, @r *counted) noexcept nogil:
-    # What at most 128 elements sum to: as `segment` has it, without the work for more.
-    cdef @r t[128]
-    cdef @r w[32]
-    cdef @r pads[32]
-    cdef @r padg[32]
-    cdef @r lanes[32]
-    cdef @wide high[32]
-    cdef @wide low[32]
-    cdef @r v
-    cdef intptr_t start = 0, i, j
-    cdef int l, left
-    for j in range(32):
-        lanes[j] = 0
+# What is left of a row after its blocks of 256: `i` elements, with the padding.
+REST = """
     i = 0
     while start + i + 32 <= n:
         for j in range(32):
@@ -277,6 +278,24 @@ cdef inline void short_@s(const @r *x, const @r *g, @r *y, intptr_t n, @paramete
         @count_pad
         @store_tail
         i += 32
+"""
+
+ROW = """
+cdef inline void short_@s(const @r *x, const @r *g, @r *y, intptr_t n, @parameters, @wide *total, @wide *lost, @r *counted) noexcept nogil:
+    # What at most 128 elements sum to: as `segment` has it, without the work for more.
+    cdef @r t[128]
+    cdef @r w[32]
+    cdef @r pads[32]
+    cdef @r padg[32]
+    cdef @r lanes[32]
+    cdef @wide high[32]
+    cdef @wide low[32]
+    cdef @r v
+    cdef intptr_t start = 0, i, j
+    cdef int l, left
+    for j in range(32):
+        lanes[j] = 0
+    @rest
     if n <= 32:
         for j in range(32):
             w[j] = t[j]
@@ -289,9 +308,7 @@ cdef inline void short_@s(const @r *x, const @r *g, @r *y, intptr_t n, @paramete
     else:
         for j in range(32):
             w[j] = (t[j] + t[j + 32]) + (t[j + 64] + t[j + 96])
-    for j in range(32):
-        high[j] = w[j]
-        low[j] = 0
+    begin_@p(high, low, w)
     tree_@p(high, low)
     total[0] = high[0]
     lost[0] = low[0]
@@ -320,24 +337,7 @@ cdef void segment_@s(const @r *x, const @r *g, @r *y, intptr_t n, const @r *s, @
         gather_@p(high, low, w)
         start += 256
     if start < n:
-        i = 0
-        while start + i + 32 <= n:
-            for j in range(32):
-                t[i + j] = @term(x[start + i + j], g[start + i + j])
-            @count_row
-            @store
-            i += 32
-        if start + i < n:
-            left = <int>(n - start - i)
-            # A blend and no conditional store, which a load after it would wait for.
-            for l in range(32):
-                pads[l] = x[start + i + l] if l < left else @pad
-            @pad_g
-            for j in range(32):
-                t[i + j] = @term(pads[j], padg[j])
-            @count_pad
-            @store_tail
-            i += 32
+        @rest
         # What is not there counts as 0.
         while i < 256:
             for j in range(32):
@@ -386,7 +386,7 @@ cdef void rows_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, i
         totals[j] = losts[j] = 0
     @largest_rows
     for r in range(rows):
-        if n <= 128:
+        if 0 < n <= 128:
             short_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, @of_row, &totals[r], &losts[r], &lanes[r])
         else:
             @state_of_row
@@ -508,19 +508,19 @@ cdef void columns_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y
                     e[i * lde + j] = t[j]
                 @count_columns
             count = 32 if stop - segment > 32 else rows  # lanes in use
-            if start == segment:
-                for i in range(count * 32):
-                    high[i] = low[i] = 0
             if count < 32:
                 for l in range(count):
-                    gather_@p(high + l * 32, low + l * 32, e + l * lde)
+                    begin_@p(high + l * 32, low + l * 32, e + l * lde)
                 continue
             for l in range(32):
                 for p in range(8):
                     q[p] = e + (32 * p + l) * lde if 32 * p + l < rows else none
                 for j in range(32):
                     w[j] = ((q[0][j] + q[1][j]) + (q[2][j] + q[3][j])) + ((q[4][j] + q[5][j]) + (q[6][j] + q[7][j]))
-                gather_@p(high + l * 32, low + l * 32, w)
+                if start == segment:
+                    begin_@p(high + l * 32, low + l * 32, w)
+                else:
+                    gather_@p(high + l * 32, low + l * 32, w)
         i = 16
         while i:
             for l in range(count - i if count < 2 * i else i):
@@ -613,7 +613,7 @@ def operation(name, precision, scaled):
         return element(how["term"], v, other, v, lane)
 
     # The operand y of a backward pass is its x.
-    text = ROW.replace("@term(x[start + i + j], g[start + i + j])", call("x[start + i + j]", "g[start + i + j]"))
+    text = _fill(ROW, rest=REST, whole=WHOLE).replace("@term(x[start + i + j], g[start + i + j])", call("x[start + i + j]", "g[start + i + j]"))
     text = text.replace("@term(pads[j], padg[j])", call("pads[j]", "padg[j]"))
     finish, store, finished = how.get("finish"), how.get("store", False), ""
     result_row, finish_row, finish_rows, finish_columns = "pass", "y[0] = s[VALUE]", "y[r * ldy] = value[r]", "for j in range(32):\n    y[j] = value[j]"
@@ -643,11 +643,9 @@ def operation(name, precision, scaled):
     close_columns, low_columns = (
         _renamed(part, lambda n: n if n.startswith("inverse") else f"{arrays.get(n, n)}[j]") for part in (close, low_close)
     )
-    whole = WHOLE.replace("@term(x[start + i + j], g[start + i + j])", call("x[start + i + j]", "g[start + i + j]"))
     text += COLUMNS.replace("@term(x[(start + i) * ldx + j], g[(start + i) * ldg + j])", call("x[(start + i) * ldx + j]", "g[(start + i) * ldg + j]", "j"))
     text = _fill(
         text,
-        whole=whole,
         numbers=NUMBERS,
         clear=CLEAR,
         largest_rows=LARGEST_ROWS if forward else "pass",

@@ -16,7 +16,7 @@ namespace fastact {
 namespace {
 
 constexpr intptr_t LANES = 32, SEGMENT = 8192;   // as in generate_rows.py
-constexpr intptr_t TOGETHER = 8192;         // elements of the rows that one call of `rows` gets: they stay in the first-level cache
+constexpr intptr_t TOGETHER = 4096;         // elements of the rows that one call of `rows` gets: they stay in the first-level cache
 constexpr intptr_t SHORT = 64;              // shorter rows are turned into columns (float32, 16 numbers: 0.8 ns a number against 2.9)
 constexpr intptr_t FEW = 8;                 // fewer columns side by side would leave most of the lanes idle
 constexpr intptr_t NARROW = 4096;           // longer rows are not copied into blocks of columns, which would leave the cache
