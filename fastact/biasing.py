@@ -31,7 +31,7 @@ class Bias:
         self.activation, self.record = act, act.record
         self.__name__ = self.__qualname__ = f"bias({act.record.name})"
         self.__module__ = __package__
-        self._quick = pipeline.Quick(act.record, _value(False, False))
+        self._quick, self._quick_backward = (pipeline.Quick(act.record, made(False, False)) for made in (_value, _backward))
 
     def __call__(self, x, b, /, axis=-1, *, mask=None, scale=1.0, out=None, **parameters):
         """Compute ``act(x + b) * mask * scale`` in one pass over memory.
@@ -111,6 +111,10 @@ class Bias:
         >>> db
         array([2., 1.])
         """
+        if mask is None and axis == -1 and scale == 1 and not parameters:
+            result = self._quick_backward((grad_output, x, b), out)
+            if result is not None:
+                return result
         call = _Call(f"{self.__name__}.backward", self.record, "backward", x, b, axis, mask, scale, parameters, grad_output)
         out = call.outputs(out, ("dx", "db"), (call.shape, call.b.shape), call.dtype)
         (dx,), (total,) = call.execute(_backward(mask is not None, call.scale != 1), [call.grad_output], out[:1], (call.spread.shape,))

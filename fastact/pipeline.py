@@ -378,7 +378,7 @@ class Arguments:
                 )
             if not (a.dtype.kind == "f" or is_half(a.dtype)):
                 raise TypeError(f"{self.who}: out has dtype {a.dtype} for {name}, which does not hold the result; give {dtype}")
-            if any(s == 0 and n > 1 for s, n in zip(a.strides, a.shape, strict=True)):
+            if a.size and any(s == 0 and n > 1 for s, n in zip(a.strides, a.shape, strict=True)):
                 raise ValueError(f"{self.who}: out: elements of {name} share memory; give an array of its own")
         given = [a for a in out if a is not None]
         for i, a in enumerate(given):

@@ -171,6 +171,32 @@ def test_empty_and_half(backend):
     assert db.dtype == np.float16
 
 
+def test_bfloat16(backend):
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    with support.quiet():  # of the conversion of the samples
+        x, b, grad_output, mask = (a if a.dtype == bool else a.astype(bfloat16) for a in arrays((30, 40), -1, np.float32))
+        wide = [a.astype(np.float32) for a in (grad_output, x, b)]
+        y, (dx, db) = fastact.bias("gelu")(x, b, mask=mask, scale=2.0), fastact.bias("gelu").backward(grad_output, x, b)
+        support.same_bits(y, fastact.bias("gelu")(*wide[1:], mask=mask, scale=2.0).astype(bfloat16), "rounded once")
+        support.same_bits(dx, fastact.bias("gelu").backward(*wide)[0].astype(bfloat16), "rounded once")
+    assert db.dtype == bfloat16
+
+
+def test_the_short_cut_gives_the_same(backend):
+    for shape in ((300, 170), (2, 70, 160), (64, 1), (33,), (1, 5), (0, 3)):
+        for dtype in (np.float32, np.float64):
+            x, b, grad_output, _ = arrays(shape, -1, dtype)
+            want = fastact.bias("gelu").backward(grad_output, x, b, axis=len(shape) - 1)  # not -1: the long way
+            support.all_same_bits(fastact.bias("gelu").backward(grad_output, x, b), want, f"{shape}")
+            dx, db = np.empty(shape, dtype), np.empty(2 * shape[-1], dtype)[::2]
+            result = fastact.bias("gelu").backward(grad_output, x, b, out=(dx, db))
+            assert result[0] is dx and result[1] is db
+            support.all_same_bits(result, want, f"{shape} into out")
+            part = np.empty(shape[-1:], dtype)
+            assert fastact.bias("gelu").backward(grad_output, x, b, out=(None, part))[1] is part
+            support.same_bits(part, want[1])
+
+
 @pytest.mark.parametrize(
     "call, error, words",
     [

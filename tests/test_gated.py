@@ -193,6 +193,16 @@ def test_half_precision(backend):
     support.all_same_bits(got, want, "rounded once")
 
 
+def test_bfloat16(backend):
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    with support.quiet():  # of the conversion of the samples
+        value, gate, grad_output = (a.astype(bfloat16) for a in arrays((3, 500), np.float32))
+        wide = [a.astype(np.float32) for a in (value, gate, grad_output)]
+        want = fastact.swiglu(*wide[:2]).astype(bfloat16), *(a.astype(bfloat16) for a in fastact.swiglu.backward(wide[2], *wide[:2]))
+        got = fastact.swiglu(value, gate), *fastact.swiglu.backward(grad_output, value, gate)
+    support.all_same_bits(got, want, "rounded once")
+
+
 def test_other_dtypes():
     assert fastact.reglu([1, 2], [3, 4]).dtype == np.float64
     assert fastact.reglu(np.ones(2, np.int8), np.ones(2, np.int8)).dtype == np.float32

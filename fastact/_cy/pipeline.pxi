@@ -121,19 +121,25 @@ cdef class Quick:
             self.constants[j] = constants[j]
 
     def __call__(self, tuple inputs, out):
-        """The result, or None: then the general path decides. Of the inputs, arrays of one dtype, the last may be of the last axis alone."""
+        """The results, or None: then the general path decides.
+
+        Of the inputs, arrays of one dtype, those that spread may be of the last axis alone; a sum is over all axes but the last.
+        """
         cdef Array a, b, first
         cdef void *descr
-        cdef int precision, ndim, count = len(inputs), outputs, j, k, d, operands = 0
+        cdef int precision, ndim, count = len(inputs), outputs, sums, j, k, d, operands = 0
         cdef intptr_t strides[24][64]
         cdef const intptr_t *rows[24]
         cdef char *data[24]
         cdef int types[24]
         cdef intptr_t n = 1
         cdef CPipeline *pipe
-        cdef const intptr_t *shape
+        cdef intptr_t *shape
         cdef bint fresh = out is None
         cdef tuple results
+        cdef double *total = NULL
+        cdef double *work = NULL
+        cdef intptr_t channels, pieces
         if overrides or Py_TYPE(<PyObject *>inputs[0]) != PyArray_Type_pointer:
             return None
         first = <Array><PyObject *>inputs[0]
@@ -142,8 +148,8 @@ cdef class Quick:
         if precision < 0 or ndim == 0:
             return None
         pipe = &self.pipes[precision]
-        outputs = pipe.outputs
-        if pipe.sums or count != pipe.inputs:
+        outputs, sums, channels = pipe.outputs, pipe.sums, shape[ndim - 1]
+        if sums > 1 or count != pipe.inputs:
             return None
         for k in range(count):
             a = <Array><PyObject *>inputs[k]
@@ -167,16 +173,20 @@ cdef class Quick:
             operands += 1
         if out is None:
             results = tuple([<object>fastact_new_like_owned(first) for k in range(outputs)])
+            if sums:
+                results += (cnp.PyArray_SimpleNew(1, [channels], cnp.NPY_FLOAT64 if precision else cnp.NPY_FLOAT32),)
         elif type(out) is tuple:
             results = out
         else:
             results = (out,)
-        if len(results) != outputs:
+        if len(results) != outputs + sums:
             return None
-        for k in range(outputs):
+        for k in range(outputs + sums):
             a = <Array><PyObject *>results[k]
             if out is not None:
-                if Py_TYPE(<PyObject *>results[k]) != PyArray_Type_pointer or not alike(a, descr, ndim, dims_of(first)):
+                if Py_TYPE(<PyObject *>results[k]) != PyArray_Type_pointer:
+                    return None
+                if not (alike(a, descr, ndim, shape) if k < outputs else alike(a, descr, 1, shape + ndim - 1)):
                     return None
                 if not flags_of(a) & WRITEABLE or not flags_of(a) & ALIGNED or internal_overlap(a):
                     return None
@@ -185,19 +195,32 @@ cdef class Quick:
                     if reach_each_other(a, b):
                         return None
             for d in range(ndim):
-                strides[operands][d] = strides_of(a)[d]
+                strides[operands][d] = strides_of(a)[d] if k < outputs else 0
             data[operands] = data_of(a)
             operands += 1
-        for k in range(operands):
-            rows[k], types[k] = strides[k], 0
         for d in range(ndim):
             n *= shape[d]
+        if sums:
+            pieces = c_pipeline_pieces(n, channels)
+            held = cnp.PyArray_ZEROS(1, [(1 + 2 * pieces) * channels], cnp.NPY_FLOAT64, 0)
+            total = <double *>data_of(<Array><PyObject *>held)
+            work = total + channels
+            data[operands - 1], strides[operands - 1][ndim - 1] = <char *>total, sizeof(double)
+        for k in range(operands):
+            rows[k], types[k] = strides[k], 0
         if n * pipe.plan.ns_per_element < RELEASE_GIL_NS:
-            c_run_pipeline(pipe[0], ndim, shape, data, rows, types, self.constants, NULL, NULL, False, fresh)
+            c_run_pipeline(pipe[0], ndim, shape, data, rows, types, self.constants, &channels, work, False, fresh)
         else:
             with nogil:
-                c_run_pipeline(pipe[0], ndim, shape, data, rows, types, self.constants, NULL, NULL, False, fresh)
-        return results if outputs > 1 else results[0]
+                c_run_pipeline(pipe[0], ndim, shape, data, rows, types, self.constants, &channels, work, False, fresh)
+        if sums:
+            a = <Array><PyObject *>results[outputs]
+            for j in range(channels):
+                if precision == 0:
+                    (<float *>(data_of(a) + j * strides_of(a)[0]))[0] = <float>total[j]
+                else:
+                    (<double *>(data_of(a) + j * strides_of(a)[0]))[0] = total[j]
+        return results if outputs + sums > 1 else results[0]
 
 
 cdef object fastact_new_like_owned(Array a):
