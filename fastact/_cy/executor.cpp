@@ -6,8 +6,6 @@
 #include <cstdio>
 #include <cstring>
 
-#include "flags.hpp"
-
 namespace fastact {
 
 Format formats[3] = {
@@ -406,17 +404,26 @@ void Loop::block(intptr_t begin, intptr_t *at, intptr_t count) const {
 
 void Loop::operator()(intptr_t begin, intptr_t end) const {
     intptr_t at[MAX_DIMENSIONS], most = BLOCK_BYTES / plan.itemsize;
+    unsigned jumps = 0;
     if (by_row) {   // nothing to gather: the whole row in one call
         bool direct = true;
         for (int k = 0; k < operands; k++)
             direct &= (operand[k].stretch >= shape[0] && !operand[k].format) || (uniform && k >= plan.inputs && k < outputs_at());
         if (direct) most = shape[0];
+        for (int k = 0; k < plan.inputs && direct && ndim > 1; k++)
+            if (jumps_by_row(operand[k].strides, shape[0], operand[k].itemsize)) jumps |= 1u << k;
     }
     intptr_t rest = begin;
     for (int d = 0; d < ndim; d++) at[d] = rest % shape[d], rest /= shape[d];
     while (begin < end) {
         intptr_t count = std::min(most, end - begin);
         if (by_row) count = std::min(count, shape[0] - at[0]);
+        for (int k = 0; jumps >> k; k++) {
+            if (!(jumps >> k & 1)) continue;
+            const char *next = operand[k].data + operand[k].strides[1];
+            for (int d = 0; d < ndim; d++) next += at[d] * operand[k].strides[d];
+            fetch(next, count * operand[k].itemsize);
+        }
         block(begin, at, count);
         begin += count;
         at[0] += count;

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "flags.hpp"
 #include "pool.hpp"
 
 namespace fastact {
@@ -76,5 +77,19 @@ void set_stream_bytes(intptr_t bytes);
 intptr_t get_stream_bytes();
 void stream_copy(char *to, const char *from, size_t bytes);   // around the cache, where the processor can
 void stream_done();                                           // after the last one, in each thread
+
+// Rows that lie apart, such as halves of an array's: the processor, which foresees where a row goes on, does not foresee the next one.
+// So that is asked for a row ahead (16 M float32, swiglu of halves: 8.5 ms, else 18), if it is short enough to stay in the cache.
+constexpr intptr_t SHORT_ROW_BYTES = 1 << 16;
+inline bool jumps_by_row(const intptr_t *strides, intptr_t row, intptr_t itemsize) {
+    return strides[0] == itemsize && strides[1] && strides[1] != row * itemsize && row * itemsize <= SHORT_ROW_BYTES;
+}
+inline void fetch(const char *from, intptr_t bytes) {
+#if FASTACT_SSE2
+    for (intptr_t i = 0; i < bytes; i += 64) _mm_prefetch(from + i, _MM_HINT_T0);
+#else
+    (void)from, (void)bytes;
+#endif
+}
 
 }  // namespace fastact

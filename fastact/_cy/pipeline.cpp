@@ -59,6 +59,7 @@ struct Sweep {
     intptr_t sum_size = 0;
     int ndim = 0;
     const int operands, first_output, first_sum;
+    unsigned jumps = 0;   // inputs whose next row lies elsewhere, not far off
     bool by_row, uniform, staged, streamed = false;
     intptr_t n = 1, pieces = 1, step = 0;
     intptr_t shape[MAX_DIMENSIONS];
@@ -145,6 +146,8 @@ struct Sweep {
         staged |= streamed;
         for (int k = 0; k < first_sum; k++)   // by row, a block lies within a row
             operand[k].direct = (by_row ? operand[k].stretch >= shape[0] : operand[k].stretch == n) && !(k >= first_output && staged);
+        for (int k = 0; k < pipe.inputs; k++)
+            if (by_row && ndim > 1 && operand[k].direct && jumps_by_row(operand[k].strides, shape[0], operand[k].size)) jumps |= 1u << k;
         intptr_t at = 0;
         const int temporary = operands, registers = operands + pipe.temporaries;
         for (int r = 0; r < registers; r++) {
@@ -284,6 +287,9 @@ struct Sweep {
                 else gather(o, pointer[k], at, work.single >> k & 1 ? 1 : count);
             }
         }
+        if (jumps)
+            for (int k = 0; k < pipe.inputs; k++)
+                if (jumps >> k & 1) fetch(pointer[k] + operand[k].strides[1], count * operand[k].size);
         // The steps take turns at short stretches: while one waits for memory, the processor is at the next one's arithmetic.
         intptr_t where[MAX_DIMENSIONS];
         std::copy(at, at + ndim, where);
