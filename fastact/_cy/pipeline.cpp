@@ -10,7 +10,9 @@ namespace {
 constexpr intptr_t LINE = 64;
 constexpr intptr_t BLOCK_BYTES = 4096;       // of each register: all of them together stay in the first-level cache
 constexpr intptr_t STREAM_BYTES = 2048;      // the same where results go around the cache (16 M float32 swiglu: 3.8 ms, else 4.6)
-constexpr intptr_t STRETCH_BYTES = 1024;     // of a block that all steps pass before the next (1 M float32: swiglu's gradients 610 us, not 900)
+// Of a block, what all steps pass before the next. Many arrays gain by short ones (1 M float32, swiglu's gradients: 610 us, with whole
+// blocks 900), few by fewer calls.
+constexpr intptr_t STRETCH_BYTES = 2048, SHORT_STRETCH_BYTES = 1024, FEW_ARRAYS = 3;
 constexpr intptr_t PAD = 192;                // between registers: addresses a multiple of 4096 apart wait for each other
 constexpr intptr_t LONG_ROW = 128;           // elements; shorter rows share a block
 constexpr intptr_t PIECE = 16384;            // elements that are worth a claim by a thread
@@ -293,7 +295,8 @@ struct Sweep {
         // The steps take turns at short stretches: while one waits for memory, the processor is at the next one's arithmetic.
         intptr_t where[MAX_DIMENSIONS];
         std::copy(at, at + ndim, where);
-        const intptr_t most = by_row && uniform ? STRETCH_BYTES / size : count;
+        const bool few = pipe.inputs + pipe.outputs + pipe.sums <= FEW_ARRAYS;
+        const intptr_t most = by_row && uniform ? (few ? STRETCH_BYTES : SHORT_STRETCH_BYTES) / size : count;
         for (intptr_t done = 0, part; done < count; done += part) {
             part = std::min(most, count - done);
             run_steps(where, part, work);
