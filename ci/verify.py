@@ -257,6 +257,8 @@ def measure_chunk(task, inputs, start):
             near[np.abs(x) >= task.record.reach.float32] = np.nan
         bound, subnormal, zero = task.bounds(which)
         limits = tuple(float(v) for v in FORMATS[task.dtype])
+        if task.mode == "backward":
+            near[np.abs(near) > limits[2]] = np.nan  # where the derivative is infinite, so is its product
         scan.compare(bits, x, y, near, gradient, limits, bound, subnormal, tuple(map(float, zero)), *_fields(measure))
         found.append(measure)
     if task.record.domain and task.mode in ("value", "grad", "value_and_grad"):
