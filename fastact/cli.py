@@ -17,7 +17,7 @@ import numpy as np
 from . import __version__, callables, catalog, dispatch, settings
 from .backends import cython, numba
 
-PROGRAM = "python -m fastact"
+PROGRAM = f"python -m {__package__}"  # a vendored copy has another name
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -359,6 +359,36 @@ def check(options):
         raise Failure(f"{', '.join(failed)}: something is wrong")
 
 
+def vendor(options):
+    """Copy the package into another project, under another name if you like; the copy needs NumPy alone, and uses Numba where it is."""
+    from . import vendoring
+
+    try:
+        found = vendoring.vendor(options.folder, options.name, sources=options.sources, replace=options.replace)
+    except ValueError as error:
+        raise Failure(str(error), USAGE) from None
+    except OSError as error:
+        raise Failure(str(error)) from None
+    if options.json:
+        show_json(found)
+        return
+    print(
+        f"fastact {found['version']} is in {found['folder']}: {len(found['files'])} files, {found['bytes'] / 1e6:.2g} MB, with its licence."
+    )
+    print(f"Import it from there, as in `from . import {options.name}`. It has no compiled extension: it runs over Numba, or else NumPy.")
+    if options.sources:
+        print(
+            "The extension's sources are in _cy: generate.py and generate_rows.py write what Cython compiles; setup.py of fastact shows how."
+        )
+
+
+def completion(options):
+    """Print a script that completes commands, options and names in a shell."""
+    from . import completion as made
+
+    print(made.script(options.shell, parser(), [*catalog.records(), *catalog.aliases()]), end="")
+
+
 def _known(names):
     for name in names or ():
         try:
@@ -401,15 +431,18 @@ def parser():
     """The parser of all commands."""
     top = argparse.ArgumentParser(
         prog=PROGRAM, description="Activation functions on NumPy arrays: measure them, tune them, ask about them.",
-        epilog=f"{PROGRAM} COMMAND --help says more about a command. Exit codes: 0 done, 1 failed, 2 wrong usage.",
+        epilog=f"examples:\n  {PROGRAM} info\n  {PROGRAM} explain gelu --size 1,000,000\n  {PROGRAM} bench relu gelu\n\n"
+        f"{PROGRAM} COMMAND --help says more about a command.\nExit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     top.add_argument("--version", action="version", version=f"fastact {__version__}")
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
     modes = [m for m in catalog.MODES if m != "backward_from_output"]
 
-    def command(name, function, example, as_json=True):
+    def command(name, function, *examples, as_json=True):
         made = commands.add_parser(
-            name, help=function.__doc__.split("\n")[0], description=function.__doc__, epilog=f"example:\n  {PROGRAM} {example}",
+            name, help=function.__doc__.split("\n")[0], description=function.__doc__,
+            epilog="\n  ".join(["examples:" if len(examples) > 1 else "example:", *[f"{PROGRAM} {example}" for example in examples]]),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
         made.set_defaults(function=function)
@@ -433,7 +466,7 @@ def parser():
     made.add_argument("--epochs", type=_count, default=150, metavar="N", help="how often the network sees each image (default: 150)")
     rounds(made, 5)
 
-    made = command("bench", bench_command, "bench relu gelu -o bench.html")
+    made = command("bench", bench_command, "bench relu gelu -o bench.html", "bench --json")
     names(made, "measure")
     output(made, "fastact-bench.html")
     rounds(made, 7)
@@ -443,37 +476,51 @@ def parser():
     says = "where the page goes; - prints it (default: fastact-report.html)"
     made.add_argument("-o", "--output", metavar="FILE", default="fastact-report.html", help=says)
 
-    made = command("tune", tune, "tune")
+    made = command("tune", tune, "tune", "tune -o table.json")
     says = "where the table goes; - prints it (default: tuning.json in the cache folder)"
     made.add_argument("-o", "--output", metavar="FILE", help=says)
     says = "rewrite the table that the package ships, without what belongs to one machine"
     made.add_argument("--shipped", action="store_true", help=says)
 
-    command("info", info, "info --json")
-    command("list", list_command, "list")
+    command("info", info, "info", "info --json")
+    command("list", list_command, "list", "list --json")
 
-    made = command("explain", explain, "explain gelu --mode value_and_grad --size 1,000,000")
+    made = command("explain", explain, "explain gelu --mode value_and_grad --size 1,000,000", "explain relu --dtype float16 --json")
     made.add_argument("name", metavar="NAME", help="an activation")
     made.add_argument("--mode", choices=modes, default="value", help="what is computed (default: value)")
-    made.add_argument("--dtype", choices=[d for d in catalog.HELD if d != "bfloat16"], default="float32", help="of the argument (default: float32)")
+    made.add_argument(
+        "--dtype", choices=[d for d in catalog.HELD if d != "bfloat16"], default="float32", help="of the argument (default: float32)"
+    )
     made.add_argument("--size", type=_size, default=32_768, metavar="N", help="number of elements (default: 32,768)")
     made.add_argument("--accuracy", choices=catalog.ACCURACIES, help="as the call's argument (default: what is set)")
 
     made = command("plot", plot, "plot gelu silu -o curves.png", as_json=False)
     made.add_argument("names", nargs="+", metavar="NAME", help="activations to draw")
-    made.add_argument("-o", "--output", metavar="FILE", default="fastact-plot.png", help="where the picture goes (default: fastact-plot.png)")
+    made.add_argument(
+        "-o", "--output", metavar="FILE", default="fastact-plot.png", help="where the picture goes (default: fastact-plot.png)"
+    )
     made.add_argument("--span", type=_width, metavar="X", help="draw from -X to X (default: 6, or what the kinks need)")
     made.add_argument("--value-only", action="store_true", help="leave the derivatives out")
     made.add_argument("--dark", action="store_true", help="draw on black")
 
-    made = command("check", check, "check gelu silu")
+    made = command("check", check, "check gelu silu", "check --json")
     names(made, "check")
 
-    made = command("warmup", warmup, "warmup gelu silu --dtype float32")
+    made = command("warmup", warmup, "warmup gelu silu --dtype float32", "warmup --backend numba")
     names(made, "compile")
     made.add_argument("--mode", choices=modes, help="only this mode")
     made.add_argument("--dtype", choices=catalog.DTYPES, help="only this dtype")
     made.add_argument("--backend", choices=["numba"], help="compile for Numba whatever would be chosen")
+
+    made = command("vendor", vendor, "vendor src/project", "vendor src/project --name _activations --replace")
+    made.add_argument("folder", metavar="DEST", help="the folder that gets the copy: usually a package of the other project")
+    made.add_argument("--name", metavar="MODULE", default="fastact", help="what the copy is called (default: fastact)")
+    made.add_argument("--sources", action="store_true", help="copy the extension's sources too, for a project that compiles them itself")
+    made.add_argument("--replace", action="store_true", help="replace an earlier copy")
+
+    # What is completed is the installed command: a shell completes no `python -m`.
+    made = command("completion", completion, "completion bash", as_json=False)
+    made.add_argument("shell", choices=("bash", "zsh", "fish"), metavar="SHELL", help="bash, zsh or fish: the script says where it goes")
     return top
 
 

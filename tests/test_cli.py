@@ -1,0 +1,214 @@
+"""Commands: each says what it found, as text and as JSON, helps, and ends with the exit code that it promises."""
+
+import io
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import support
+
+import fastact
+from fastact import catalog, cli, completion, vendoring
+
+COMMANDS = {name: made for name, (made, _) in completion.commands(cli.parser()).items()}
+
+
+def run(*words):
+    """The exit code of a command, also where argparse ends it."""
+    try:
+        return cli.main(list(words))
+    except SystemExit as end:
+        return end.code
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples_that_parse(command, capsys):
+    assert run(command, "--help") == cli.OK
+    text = capsys.readouterr().out
+    examples = re.findall(rf"^  {cli.PROGRAM} (.*)$", text, re.MULTILINE)
+    assert examples and all(example.split()[0] == command for example in examples)
+    for example in examples:
+        assert cli.parser().parse_args(example.split()).function.__doc__ in text
+
+
+def test_help_lists_every_command(capsys):
+    assert run("--help") == cli.OK
+    text = capsys.readouterr().out
+    wanted = ["info", "list", "explain", "bench", "report", "tune", "warmup", "plot", "check", "demo", "vendor", "completion"]
+    assert set(COMMANDS) == set(wanted) and all(re.search(rf"^    {name}\b", text, re.MULTILINE) for name in wanted)
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("nonsense",), ("explain",), ("explain", "nonsense"), ("warmup", "nonsense"), ("bench", "--rounds", "0")]
+)
+def test_wrong_usage(words, capsys):
+    assert run(*words) == cli.USAGE
+    told = capsys.readouterr()
+    assert not told.out and "python -m" in told.err and "Traceback" not in told.err
+
+
+def test_info(capsys):
+    assert run("info") == cli.OK
+    text = capsys.readouterr().out
+    assert fastact.__version__ in text and "backends" in text and "cache" in text
+    assert run("info", "--json") == cli.OK
+    found = json.loads(capsys.readouterr().out)
+    assert found["versions"]["numpy"] == np.__version__ and found["activations"] == len(catalog.records())
+
+
+def test_list(capsys):
+    assert run("list", "--json") == cli.OK
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == fastact.names()
+    assert run("list") == cli.OK
+    assert set(fastact.names()) <= set(re.findall(r"^\w+", capsys.readouterr().out, re.MULTILINE))
+
+
+def test_explain(capsys):
+    with fastact.use_backend("numpy"):
+        assert run("explain", "swish", "--json", "--size", "1,000") == cli.OK
+    found = json.loads(capsys.readouterr().out)
+    assert found["backend"] == "numpy"
+
+
+def test_report_reads_what_bench_writes(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with fastact.use_backend("numpy"):
+        assert run("bench", "relu", "--rounds", "1", "-o", "here.html", "--json") == cli.OK
+    found = json.loads(capsys.readouterr().out)
+    assert {row["activation"] for row in found["results"]} == {"relu"}
+    monkeypatch.setattr(sys, "stdin", io.StringIO(pathlib.Path("here.json").read_text()))
+    assert run("report", "-", "-o", "-") == cli.OK
+    assert capsys.readouterr().out == pathlib.Path("here.html").read_text()
+    assert run("report", "nowhere.json") == cli.FAILED
+    assert "nowhere.json" in capsys.readouterr().err
+
+
+def test_output_that_can_not_be_written_is_said_first(capsys):
+    assert run("bench", "-o", "no/such/folder/page.html") == cli.FAILED
+    assert "folder" in capsys.readouterr().err
+
+
+def test_warmup_of_nothing(capsys):
+    assert run("warmup", "relu", "--dtype", "float32", "--mode", "value", "--json") == cli.OK
+    assert json.loads(capsys.readouterr().out)["kernels"] >= 0
+
+
+# --- Completion ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shell", completion.SHELLS)
+def test_completion_has_every_command_and_option(shell, capsys):
+    assert run("completion", shell) == cli.OK
+    script = capsys.readouterr().out
+    for name, made in COMMANDS.items():
+        assert re.search(rf"\b{name}\b", script)
+        for slot in completion.slots(made, ()):
+            for flag in slot.flags:
+                assert flag in script or f"-l {flag[2:]}" in script
+    assert "leaky_relu" in script and "hardswish" in script
+    if shutil.which(shell):
+        subprocess.run([shell, "-n"], input=script, text=True, check=True)
+
+
+def completed(script, *words):
+    """What bash offers for the last of these words."""
+    line = " ".join(f"'{word}'" for word in ("fastact", *words))
+    script += f'COMP_WORDS=({line}); COMP_CWORD={len(words)}; _fastact; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    done = subprocess.run(["bash", "--norc"], input=script, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(os.name == "nt" or not shutil.which("bash"), reason="there is no bash")
+def test_bash_completes():
+    script = completion.script("bash", cli.parser(), catalog.records())
+    assert completed(script, "ex") == ["explain"]
+    assert completed(script, "explain", "leaky") == ["leaky_relu"]
+    assert completed(script, "explain", "gelu", "--mode", "value_") == ["value_and_grad"]
+    assert completed(script, "explain", "gelu", "--si") == ["--size"]
+    assert completed(script, "tune", "-o", "") == []
+
+
+# --- Vendoring -----------------------------------------------------------------------------------------------------------
+
+USE = """
+import pickle, sys, numpy as np
+import project._act as act
+assert "fastact" not in sys.modules
+x = np.linspace(-3, 3, 101, dtype=np.float32)
+y, dy = act.gelu.value_and_grad(x)
+assert act.explain("gelu", x).backend == "numpy", act.explain("gelu", x)
+assert abs(act.softmax(x).sum() - 1) < 1e-6
+assert pickle.loads(pickle.dumps(act.gelu)) is act.gelu and type(pickle.loads(pickle.dumps(act.gelu.ufunc))) is np.ufunc
+serf = act.activation(lambda x: x * act.math.erf(np.log1p(np.exp(x))), name="serf")
+assert np.isfinite(serf.grad(x)).all()
+assert act.health("relu", x[:, None]).dead == 0
+assert "fastact" not in sys.modules
+np.save(sys.argv[1], [y, dy])
+"""
+
+
+def test_vendored_copy_works_under_its_name(tmp_path, capsys):
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "__init__.py").touch()
+    assert run("vendor", str(project), "--name", "_act", "--json") == cli.OK
+    found = json.loads(capsys.readouterr().out)
+    copy = project / "_act"
+    assert found["folder"] == str(copy.resolve()) and found["version"] == fastact.__version__
+    there = {f.relative_to(copy).as_posix() for f in copy.rglob("*") if f.is_file()}
+    assert there == set(found["files"]) and found["bytes"] == sum((copy / f).stat().st_size for f in there)
+    assert "LICENSE" in there and "_cy/__init__.py" in there and not [f for f in there if f.endswith((".so", ".pyd", ".pyc", ".cpp"))]
+    variables = {**os.environ, "PYTHONPATH": str(tmp_path), "FASTACT_BACKEND": "numpy", "FASTACT_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", USE, str(tmp_path / "y.npy")],
+        env=variables,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    with fastact.use_backend("numpy"):
+        wanted = fastact.gelu.value_and_grad(np.linspace(-3, 3, 101, dtype=np.float32))
+    support.same_bits(np.load(tmp_path / "y.npy"), np.stack(wanted))
+    done = subprocess.run(
+        [sys.executable, "-m", "project._act", "explain", "nonsense"],
+        env=variables,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == cli.USAGE and "python -m project._act list" in done.stderr
+
+
+def test_vendor_replaces_copies_only(tmp_path, capsys):
+    assert run("vendor", str(tmp_path), "--name", "act") == cli.OK
+    assert str(tmp_path / "act") in capsys.readouterr().out
+    assert run("vendor", str(tmp_path), "--name", "act") == cli.FAILED
+    assert "--replace" in capsys.readouterr().err
+    (tmp_path / "act" / "old.py").touch()
+    assert run("vendor", str(tmp_path), "--name", "act", "--replace", "--sources") == cli.OK
+    assert not (tmp_path / "act" / "old.py").exists() and sorted(p.name for p in tmp_path.iterdir()) == ["act"]
+    (tmp_path / "mine").mkdir()
+    assert run("vendor", str(tmp_path), "--name", "mine", "--replace") == cli.FAILED
+    assert not list((tmp_path / "mine").iterdir())
+
+
+@pytest.mark.parametrize("words", [(".", "--name", "a-b"), (".", "--name", "class"), ("nowhere",), ("file",)])
+def test_vendor_refuses(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert run("vendor", *words) == (cli.USAGE if "--name" in words else cli.FAILED)
+    assert capsys.readouterr().err and [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_package_itself_is_never_replaced():
+    with pytest.raises(FileExistsError, match="itself"):
+        vendoring.vendor(vendoring.HERE.parent, vendoring.HERE.name, replace=True)
