@@ -21,7 +21,7 @@ if sys.version_info < OLDEST:
 # What a build leaves behind, what git ignores: no copy takes it along.
 REMAINS = shutil.ignore_patterns(
     ".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", ".benchmarks",
-    "*.so", "*.pyd", "*.dylib", "kernels_*", "rows_*", "frontend.cpp", "__init__.pyi", "fastact-report*",
+    "*.so", "*.pyd", "*.dylib", "kernels_*", "rows_*", "frontend.cpp", "__init__.pyi", "fastact-report*", "generated",
 )  # fmt: skip
 
 

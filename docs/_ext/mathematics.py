@@ -56,11 +56,10 @@ def symbols(record):
 
 def latex(expression):
     """LaTeX with the names that papers use, and decimals of seven digits at most."""
-    names = {
-        s: _GREEK.get(s.name, rf"\mathit{{{s.name}}}".replace("_", r"\_") if len(s.name) > 1 else s.name) for s in expression.free_symbols
-    }
+    names = {s: _GREEK.get(s.name, rf"\text{{{s.name}}}" if len(s.name) > 1 else s.name) for s in expression.free_symbols}
     short = expression.xreplace({f: sympy.Float(f, 7) for f in expression.atoms(sympy.Float)})
-    return sympy.latex(short, symbol_names=names, ln_notation=False, full_prec=False)
+    product = r" \, " if any("text" in name for name in names.values()) else None
+    return sympy.latex(short, symbol_names=names, ln_notation=False, full_prec=False, mul_symbol=product)
 
 
 class _Branch(ast.NodeVisitor):

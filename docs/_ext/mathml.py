@@ -1,11 +1,15 @@
 """Formulas as MathML, which browsers draw themselves: no script, no network, and the text's own colour."""
 
+import re
+
 import latex2mathml.converter
 from docutils import nodes
 
 
 def _mathml(node, display):
-    return latex2mathml.converter.convert(node.astext(), display=display)
+    made = latex2mathml.converter.convert(node.astext(), display=display)
+    # A brace grows only where a font for mathematics is installed; fastact.css draws a line beside the cases instead.
+    return re.sub(r"<mo[^>]*>&#x0007B;</mo>\s*<mtable", '<mtable class="cases"', made)
 
 
 def inline(translator, node):

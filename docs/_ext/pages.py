@@ -50,6 +50,9 @@ def _plot(record):
         figure, axes = plt.subplots(figsize=(6.4, 3.8), layout="constrained")
         plotting.plot(record.name, axes=axes)
         axes.set_title("")
+        for line in axes.lines:  # a dot, where a ring would be filled with white
+            line.set_markerfacecolor(line.get_color())
+        axes.legend(frameon=False, fontsize="small")
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
 
@@ -68,13 +71,19 @@ def _source(record):
     return "\n".join(texts)
 
 
+def _table(heads, rows):
+    """A table without the columns that would be empty."""
+    kept = [i for i in range(len(heads)) if any(row[i] for row in rows)]
+    return tables.table([heads[i] for i in kept], [[row[i] for i in kept] for row in rows])
+
+
 def _libraries(record):
     rows = []
     for library, names in record.like.items():
         for name, changed in names:
             own = ", ".join(f"{k}={v:.7g}" for k, v in changed.items())
             rows.append([library, f"`{name}`", own and f"`{own}`", f'`fastact.get("{name}", like="{library}")`'])
-    return tables.table(["library", "its name", "its own defaults and conventions", "to have them"], rows) if rows else ""
+    return _table(["library", "its name", "its own defaults and conventions", "to have them"], rows) if rows else ""
 
 
 def _activation(record, speed):
@@ -92,7 +101,7 @@ def _activation(record, speed):
         for p in record.parameters:
             kinks = ", ".join(f"{k:g}" for k in record.kinks)
             rows.append([f"`{p.name}`", f"{p.default:.7g}", f"convention: the derivative at the kink, x = {kinks}" if p.convention else ""])
-        parts += ["## Parameters\n", tables.table(["name", "default", ""], rows)]
+        parts += ["## Parameters\n", _table(["name", "default", "what it is"], rows)]
     parts += ["## Calls\n", f"```python\n{_signatures(record)}```\n"]
     parts.append("What the modes and arguments mean is the same [for all activations](../modes.md).\n")
     bound = f"At most {value:g} ULP for the value and {derivative:g} ULP for the derivative, in float32 and float64, wherever the result is normal."
@@ -233,11 +242,11 @@ def reference():
 
 # The scripts stay what is edited. Their settings here are short, for a build on slow machines.
 NOTEBOOKS = {
-    "classify": ["--epochs", "12"],
-    "gan": ["--epochs", "20", "-o", "digits.png"],
-    "dead_relu": [],
-    "vanishing": ["--epochs", "8"],
-    "own_activation": None,
+    "classify": ("A classifier", ["--epochs", "12"]),
+    "gan": ("A generative adversarial network", ["--epochs", "20", "-o", "digits.png"]),
+    "dead_relu": ("Units that die", []),
+    "vanishing": ("A gradient that vanishes", ["--epochs", "8"]),
+    "own_activation": ("An activation of one's own", None),
 }
 
 
@@ -274,7 +283,8 @@ def _cells(name):
             imports.append(code)
     if imports:
         yield "code", "\n".join(imports)
-    yield "code", "main()" if NOTEBOOKS[name] is None else f"main({NOTEBOOKS[name]!r})"
+    arguments = NOTEBOOKS[name][1]
+    yield "code", "main()" if arguments is None else f"main({arguments!r})"
 
 
 def _grid(match):
@@ -305,7 +315,7 @@ def notebooks():
         for i, cell in enumerate(book.cells):
             cell["id"] = f"cell-{i}"
         _write(f"examples/{name}.ipynb", nbformat.writes(book) + "\n")
-    listed = "\n".join(NOTEBOOKS)
+    listed = "\n".join(f"{title} <{name}>" for name, (title, _) in NOTEBOOKS.items())
     text = "# Examples\n\nThe scripts of `examples/` as notebooks, executed with short settings when these pages are built.\n"
     _write("examples/index.md", f"{text}\n```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```\n")
 
