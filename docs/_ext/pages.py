@@ -243,7 +243,7 @@ def reference():
 # The scripts stay what is edited. Their settings here are short, for a build on slow machines.
 NOTEBOOKS = {
     "classify": ("A classifier", ["--epochs", "12"]),
-    "gan": ("A generative adversarial network", ["--epochs", "20", "-o", "digits.png"]),
+    "gan": ("A generative adversarial network", ["--epochs", "60", "-o", "digits.png"]),
     "dead_relu": ("Units that die", []),
     "vanishing": ("A gradient that vanishes", ["--epochs", "8"]),
     "own_activation": ("An activation of one's own", None),
