@@ -23,8 +23,7 @@ myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 highlight_language = "python"
 
-nb_execution_mode = "cache"
-nb_execution_cache_path = str(HERE.parent / "build" / "docs" / "notebooks")
+nb_execution_mode = "force"  # a cache would not see that fastact has changed
 nb_execution_timeout = 120
 nb_execution_raise_on_error = True
 nb_merge_streams = True
