@@ -56,7 +56,7 @@ def __dir__():
     return sorted({*globals(), *__getattr__("__all__")})
 
 
-if any(name.startswith("FASTACT_") for name in _os.environ):
+if any(_os.environ.get(f"FASTACT_{name}") for name in ("ACCURACY", "BACKEND", "NUM_THREADS", "SPIN_US")):
     _importlib.import_module(".dispatch", __name__)  # what is wrong with a setting is said now
 
 if "threadpoolctl" in _sys.modules:
