@@ -142,11 +142,10 @@ class _Blocks:
         return totals
 
     def block(self, cut, totals):
-        def flat(a):
-            part = a[cut]
-            return np.ascontiguousarray(part, part.dtype if part.dtype.itemsize == 1 else self.dtype).reshape(-1)
+        def flat(a, dtype=self.dtype):
+            return np.ascontiguousarray(a[cut], dtype).reshape(-1)
 
-        registers = {name: flat(a) for name, a in zip(self.program.inputs, self.inputs, strict=True)}
+        registers = {name: flat(a, a.dtype if name == "mask" else self.dtype) for name, a in zip(self.program.inputs, self.inputs, strict=True)}
         parameters = [flat(p) if isinstance(p, np.ndarray) else p for p in self.parameters]
         results = {}
         for op, read, written in self.program.steps:
@@ -419,7 +418,10 @@ def execute(record, program, shape, inputs, parameters, outputs, dtype, sums=(),
     """
     made = [np.empty_like(like, dtype, subok=False, shape=shape) if a is None else a for a in outputs]
     work = [a if a.dtype == dtype and a.dtype.isnative else np.empty(shape, dtype) for a in made]
-    inputs = [a if a.dtype.itemsize == 1 or (a.dtype == dtype and a.dtype.isnative) else a.astype(dtype) for a in inputs]
+    inputs = [
+        a if name == "mask" or (a.dtype == dtype and a.dtype.isnative) else a.astype(dtype)
+        for name, a in zip(program.inputs, inputs, strict=True)
+    ]
     parameters = [p.astype(dtype, copy=False) if isinstance(p, np.ndarray) else p for p in parameters]
     in_place = False
     if any(a is not None for a in outputs):
