@@ -210,8 +210,8 @@ def _in_another_process(f, x):
 
 def test_pickle_to_a_spawned_process():
     x = np.linspace(-2, 2, 11)
-    jobs = [(g, x) for r in support.RECORDS for f in [fastact.get(r.name)] for g in (f, f.grad, f.value_and_grad)]
-    jobs += [(fastact.get(r.name).ufunc, x) for r in support.RECORDS if not r.given("value")]
+    jobs = [(g, x) for r in support.REPRESENTATIVES for f in [fastact.get(r.name)] for g in (f, f.grad, f.value_and_grad)]
+    jobs += [(fastact.get(r.name).ufunc, x) for r in support.REPRESENTATIVES if not r.given("value")]
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         found = pool.starmap_async(_in_another_process, jobs).get(300)
     for (f, _), result in zip(jobs, found, strict=True):
@@ -537,7 +537,7 @@ def test_settings_change_while_threads_call(record):
 def test_interpreter_ends_quietly():
     code = (
         "import numpy as np, fastact\nfastact.set_num_threads(4)\nx = np.ones(2_000_003, np.float32)\n"
-        "for name in fastact.names():\n    fastact.get(name)(x)"
+        "for name in fastact.names()[1::12]:\n    fastact.get(name)(x)"
     )
     done = support.isolated(code, timeout=300)
     assert not done.stderr and not done.stdout
