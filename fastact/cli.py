@@ -126,7 +126,7 @@ def demo(options):
     if not options.json:
         print(comparison, end="\n\n", flush=True)
     with progress("benchmark") as show:
-        found = bench.run(rounds=options.rounds, progress=show)
+        found = bench.run(network.MEASURED, rounds=options.rounds, progress=show)
     found["training"] = report.training_record(comparison)
     _publish(options, found)
 
