@@ -35,6 +35,20 @@ INPUTS = {
 OUTPUTS = {mode: 2 if mode == "value_and_grad" else 1 for mode in MODES}
 
 
+def statements(mode, call, trained=()):
+    """The statements of a kernel's loop, as Python and Cython have them; `call` calls the formula, `trained` sums up for the parameters."""
+    both = f"value, derivative = {call}"
+    return {
+        "value": [both, "y[i] = value"],
+        "grad": [both, "y[i] = derivative"],
+        "value_and_grad": [both, "y[i] = value", "z[i] = derivative"],
+        "backward": [both, "y[i] = z[i] * derivative"],
+        "backward_from_output": [f"y[i] = z[i] * {call}"],
+        TRAINING: [both, "y[i] = z[i] * derivative", *trained],
+    }[mode]
+
+
+
 # Named tuples and not dataclasses, which import `inspect` and a dozen modules more: a third of the time of `import fastact`.
 Parameter = collections.namedtuple("Parameter", "name default convention")
 Parameter.__doc__ = "A parameter of an activation; a convention is one that only says what the derivative is at a kink."

@@ -108,15 +108,7 @@ def kernel(record, mode, precision, varying, writer):
 
 
 def _loop(mode, call, indent, trained):
-    body = {
-        "value": [f"value, derivative = {call}", "y[i] = value"],
-        "grad": [f"value, derivative = {call}", "y[i] = derivative"],
-        "value_and_grad": [f"value, derivative = {call}", "y[i] = value", "z[i] = derivative"],
-        "backward": [f"value, derivative = {call}", "y[i] = z[i] * derivative"],
-        "backward_from_output": [f"y[i] = z[i] * {call}"],
-        catalog.TRAINING: [f"value, derivative = {call}", "y[i] = z[i] * derivative", *trained],
-    }[mode]
-    return [f"{indent}for i in range(n):", *[f"{indent}    {line}" for line in body]]
+    return [f"{indent}for i in range(n):", *[f"{indent}    {line}" for line in catalog.statements(mode, call, trained)]]
 
 
 def generate():

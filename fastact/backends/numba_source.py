@@ -57,14 +57,7 @@ def kernel(record, mode, precision, varying):
 
 
 def _loop(mode, call, indent, trained):
-    body = {
-        "value": [f"value, derivative = {call}", "y[i] = value"],
-        "grad": [f"value, derivative = {call}", "y[i] = derivative"],
-        "value_and_grad": [f"value, derivative = {call}", "y[i] = value", "z[i] = derivative"],
-        "backward": [f"value, derivative = {call}", "y[i] = z[i] * derivative"],
-        "backward_from_output": [f"y[i] = z[i] * {call}"],
-        catalog.TRAINING: [f"value, derivative = {call}", "y[i] = z[i] * derivative", *trained],
-    }[mode]
+    body = catalog.statements(mode, call, trained)
     return "".join(f"{indent}{line}\n" for line in ["for i in range(n):", *[f"    {line}" for line in body]])
 
 
