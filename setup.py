@@ -1,7 +1,8 @@
 """Build: write the stubs and the kernels' Cython source from the formulas, and compile it once for each instruction-set level.
 
 Everything compiled is optional. Where there is no compiler the package installs without, says so, and works over Numba or NumPy.
-With FASTACT_BUILD_EXTENSION=0 in the environment nothing is compiled.
+With FASTACT_BUILD_EXTENSION=0 in the environment nothing is compiled; with FASTACT_BUILD_LEVELS=v4 (or v3,v4 ...) only these
+levels' kernels are: a third of the work, while one works on them.
 """
 
 import os
@@ -96,6 +97,8 @@ def extensions():
     found = []
     for stem, text in (("kernels", generate.generate()), ("rows", generate_rows.generate())):
         for level in levels(sys.platform == "win32"):
+            if level not in os.environ.get("FASTACT_BUILD_LEVELS", level).split(","):
+                continue
             path = CY / f"{stem}_{level}.pyx"
             write(path, text)
             depends = [str(CY / name) for name in ("primitives.h", "convert.h", "stages.h")]
