@@ -23,6 +23,9 @@ GCC = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 # Kernels: every formula is inlined, however long, since a call in the loop would stop SIMD. And blends that share a comparison
 # must not be taken apart into branches first: they would come back as twice the masks.
 GCC_KERNELS = ["-DCYTHON_INLINE=inline __attribute__((always_inline))", "-fno-thread-jumps", "-fschedule-insns"]
+# Row kernels pass blocks through local arrays. A copy turned into a memcpy comes back as moves of 16 bytes, which keep the arrays in memory
+# (a third of the time of rows of 64); and loops of 8 numbers that are taken apart before they are vectorized stay scalar.
+GCC_ROWS = ["-fno-tree-loop-distribute-patterns", "--param=max-completely-peel-times=6"]
 MSVC = ["/O2", "/fp:precise"]
 
 
@@ -54,7 +57,7 @@ class BuildOptional(build_ext):
             level = extension.name.rpartition("_")[2]
             extension.extra_compile_args = list(MSVC if msvc else GCC) + levels(msvc).get(level, [])
             if level in levels(msvc) and not msvc:
-                extension.extra_compile_args += GCC_KERNELS
+                extension.extra_compile_args += GCC_KERNELS + (GCC_ROWS if ".rows_" in extension.name else [])
             if extension.language == "c++":
                 extension.extra_compile_args.append("/std:c++17" if msvc else "-std=c++17")
         super().build_extensions()
@@ -101,7 +104,7 @@ def extensions():
                 continue
             path = CY / f"{stem}_{level}.pyx"
             write(path, text)
-            depends = [str(CY / name) for name in ("primitives.h", "convert.h", "stages.h")]
+            depends = [str(CY / name) for name in ("primitives.h", "convert.h", "stages.h", "turn.h")]
             found.append(Extension(f"fastact._cy.{stem}_{level}", [str(path)], depends=depends))
     found.append(
         Extension(

@@ -1,10 +1,11 @@
 """Write the Cython source of the row kernels: loops around the formulas of `rows.py`; setup.py calls this before it compiles.
 
-A sum has one order, whatever the layout, the number of threads or the instruction set: 32 lanes (element i belongs to lane i % 32); in a
-lane, pairs of pairs over a block of 8; then over blocks, and over the lanes as a tree, for float32 in float64, for float64 with what each
-addition loses summed apart; over segments of 8,192, with what is lost summed apart. So its error does not grow with the row.
+A sum has one order, whatever the layout, the number of threads or the instruction set: 64 numbers are added up in pairs to 8 lanes
+(number i belongs to lane i % 8), in three steps; blocks of 64 lane by lane, and then the lanes in pairs, for float32 in float64, for float64
+with what each addition loses summed apart; segments of 8,192 with what is lost summed apart. So its error does not grow with the row.
 
-Loops of 32 steps write to local arrays only: what they write to can't be what they read from, so nothing is checked before they start.
+Loops write to local arrays only, and these are copied: what they write to can't be what they read from, so nothing is checked before they
+start. Loops are 8 numbers long or multiples of it, so that a row of any length keeps full registers busy.
 
 Each operation has kernels for one row (`largest`, `sum`, `close`, `finish`, over pieces of it if need be) and `columns`, for 32 rows that lie
 side by side in memory: element i of row j at ``x[i * ldx + j]``.
@@ -15,8 +16,6 @@ import textwrap
 
 from .. import catalog, rows, translate
 from .generate import SHORT, CythonWriter
-
-LANES, BLOCK, SEGMENT = 32, 256, 8192
 
 # The numbers of a row, in this order; `fastact/_cy/rows.hpp` knows how many and which are the first and the last.
 STATE = ("value", "value_low", "m", "c", "k", "floor", "high", "low", "count", "infinite", "sign", "inverse", "inverse_low", "temperature")
@@ -52,6 +51,12 @@ cdef extern from "convert.h" nogil:
     void fastact_widen_bfloat16(const void *, void *, intptr_t) noexcept
     void fastact_narrow_bfloat16(const void *, void *, intptr_t) noexcept
 
+cdef extern from "turn.h" nogil:
+    void turn_float32(const float *, intptr_t, float *, intptr_t) noexcept
+    void turn_float64(const double *, intptr_t, double *, intptr_t) noexcept
+    void turn_all_float32(const float *, intptr_t, float *, intptr_t, intptr_t, intptr_t) noexcept
+    void turn_all_float64(const double *, intptr_t, double *, intptr_t, intptr_t, intptr_t) noexcept
+
 cdef extern from "primitives.h" nogil:
 {intrinsics}
 
@@ -84,26 +89,24 @@ cdef inline void add_@p(@r *high, @r *low, @r x) noexcept nogil:
 @sums
 
 
-cdef inline void tree_@p(@wide *high, @wide *low) noexcept nogil:
-    fold_@p(high, low, 16)
-    fold_@p(high, low, 8)
-    fold_@p(high, low, 4)
-    fold_@p(high, low, 2)
-    fold_@p(high, low, 1)
+@tree
 
 
-cdef inline @r counted_@p(@r *lane) noexcept nogil:
-    cdef intptr_t j
-    for j in range(16):
-        lane[j] = lane[j] + lane[j + 16]
-    for j in range(8):
-        lane[j] = lane[j] + lane[j + 8]
-    for j in range(4):
-        lane[j] = lane[j] + lane[j + 4]
-    return (lane[0] + lane[2]) + (lane[1] + lane[3])
+cdef inline @r counted_@p(const @r *lane) noexcept nogil:
+    return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]))
 
 
-cdef inline @r rest_@p(@r high, @r low, @r total) noexcept nogil:
+cdef inline void put_@p(@r *y, const @r *t, int n) noexcept nogil:
+    # Fewer than 8 numbers. In pieces of known size: a masked store takes a dozen cycles on some processors.
+    if n & 4:
+        memcpy(y, t, 4 * sizeof(@r))
+    if n & 2:
+        memcpy(y + (n & 4), t + (n & 4), 2 * sizeof(@r))
+    if n & 1:
+        y[n & 6] = t[n & 6]
+
+
+cdef inline @r left_@p(@r high, @r low, @r total) noexcept nogil:
     return (high - total) + low
 
 
@@ -142,37 +145,43 @@ cdef void repair_@p(@r *y, intptr_t step, intptr_t n, @r value, @r rest) noexcep
         y[i * step] = value if y[i * step] != y[i * step] else rest
 
 
-cdef @r peak_@p(const @r *x, intptr_t n, @r sign) noexcept nogil:
-    # The largest number. NaN may get lost or not: it shows in the sum.
+cdef inline void peaks_@p(const @r *x, intptr_t n, @r sign, @r *w) noexcept nogil:
+    # The largest number, in 8 lanes. NaN may get lost or not: it shows in the sum.
     cdef @r lane[32]
-    cdef @r a, b
     cdef intptr_t i = 0, j
-    for j in range(32):
-        lane[j] = -INFINITY
-    while i + 256 <= n:
+    if n < 32:
+        for j in range(8):
+            w[j] = -INFINITY
+    else:
         for j in range(32):
-            a = larger_@p(x[i + j] * sign, larger_@p(x[i + j + 32] * sign, larger_@p(x[i + j + 64] * sign, x[i + j + 96] * sign)))
-            b = larger_@p(x[i + j + 160] * sign, larger_@p(x[i + j + 192] * sign, larger_@p(x[i + j + 224] * sign, lane[j])))
-            lane[j] = larger_@p(a, larger_@p(x[i + j + 128] * sign, b))
-        i += 256
-    while i + 32 <= n:
-        for j in range(32):
-            lane[j] = larger_@p(x[i + j] * sign, lane[j])
-        i += 32
+            lane[j] = x[j] * sign
+        i = 32
+        while i + 64 <= n:
+            for j in range(32):
+                lane[j] = larger_@p(larger_@p(x[i + j] * sign, x[i + j + 32] * sign), lane[j])
+            i += 64
+        for j in range(8):
+            w[j] = larger_@p(larger_@p(lane[j], lane[j + 8]), larger_@p(lane[j + 16], lane[j + 24]))
+    while i + 8 <= n:
+        for j in range(8):
+            w[j] = larger_@p(x[i + j] * sign, w[j])
+        i += 8
     if i < n:
-        for j in range(32):
-            lane[j] = larger_@p(x[i + j] * sign if j < n - i else lane[j], lane[j])
-    for j in range(16):
-        lane[j] = larger_@p(lane[j + 16], lane[j])
-    for j in range(8):
-        lane[j] = larger_@p(lane[j + 8], lane[j])
-    for j in range(4):
-        lane[j] = larger_@p(lane[j + 4], lane[j])
-    return larger_@p(larger_@p(lane[3], lane[1]), larger_@p(lane[2], lane[0]))
+        for j in range(8):
+            w[j] = larger_@p(x[i + j] * sign if j < n - i else w[j], w[j])
+
+
+cdef inline @r peak_@p(@r *w, intptr_t n) noexcept nogil:
+    # The largest of 8 lanes, n apart.
+    return larger_@p(
+        larger_@p(larger_@p(w[0], w[4 * n]), larger_@p(w[2 * n], w[6 * n])), larger_@p(larger_@p(w[n], w[5 * n]), larger_@p(w[3 * n], w[7 * n]))
+    )
 
 
 cdef void largest_@p(const @r *x, intptr_t n, @r *s) noexcept nogil:
-    s[M] = larger_@p(peak_@p(x, n, s[SIGN]), s[M])
+    cdef @r w[8]
+    peaks_@p(x, n, s[SIGN], w)
+    s[M] = larger_@p(peak_@p(w, 1), s[M])
 
 
 cdef void fix_@p(@r *s) noexcept nogil:
@@ -181,33 +190,37 @@ cdef void fix_@p(@r *s) noexcept nogil:
     s[C], s[K], s[FLOOR] = anchor_@p(s[M], s[INVERSE], s[TEMPERATURE])
 """
 
-# The sums of 32 lanes of blocks, by precision: `high` and `low`, of the type @wide, hold them; float32 has no use for `low`.
+# The sums of n lanes or rows that lie side by side, by precision: `high` and `low`, of the type @wide, hold them; float32 has no use for
+# `low`. `tree`: 8 lanes of n sums each, one after another.
 WIDE = {"float32": "double", "float64": "double"}
+TREE = """
+cdef inline void tree_@p(@wide *high, @wide *low, intptr_t n) noexcept nogil:
+    cdef intptr_t l
+    for l in range(4):
+        merge_@p(high + l * n, low + l * n, high + (l + 4) * n, low + (l + 4) * n, n)
+    for l in range(2):
+        merge_@p(high + l * n, low + l * n, high + (l + 2) * n, low + (l + 2) * n, n)
+    merge_@p(high, low, high + n, low + n, n)
+"""
 SUMS = {
     "float32": """
-cdef inline void begin_@p(@wide *high, @wide *low, const @r *x) noexcept nogil:
+cdef inline void begin_@p(@wide *high, @wide *low, const @r *x, intptr_t n) noexcept nogil:
     cdef intptr_t j
-    for j in range(32):
+    for j in range(n):
         high[j] = x[j]
     low[0] = 0
 
 
-cdef inline void gather_@p(@wide *high, @wide *low, const @r *x) noexcept nogil:
+cdef inline void gather_@p(@wide *high, @wide *low, const @r *x, intptr_t n) noexcept nogil:
     cdef intptr_t j
-    for j in range(32):
+    for j in range(n):
         high[j] = high[j] + x[j]
 
 
-cdef inline void merge_@p(@wide *high, @wide *low, const @wide *other, const @wide *other_low) noexcept nogil:
+cdef inline void merge_@p(@wide *high, @wide *low, const @wide *other, const @wide *other_low, intptr_t n) noexcept nogil:
     cdef intptr_t j
-    for j in range(32):
+    for j in range(n):
         high[j] = high[j] + other[j]
-
-
-cdef inline void fold_@p(@wide *high, @wide *low, intptr_t half) noexcept nogil:
-    cdef intptr_t j
-    for j in range(half):
-        high[j] = high[j] + high[j + half]
 
 
 cdef inline void into_@p(@r *total, @r *lost, @wide high, @wide low) noexcept nogil:
@@ -216,39 +229,29 @@ cdef inline void into_@p(@r *total, @r *lost, @wide high, @wide low) noexcept no
     lost[0] = lost[0] + <@r>(high - rounded)
 """,
     "float64": """
-cdef inline void begin_@p(@wide *high, @wide *low, const @r *x) noexcept nogil:
+cdef inline void begin_@p(@wide *high, @wide *low, const @r *x, intptr_t n) noexcept nogil:
     cdef intptr_t j
-    for j in range(32):
+    for j in range(n):
         high[j] = x[j]
         low[j] = 0
 
 
-cdef inline void gather_@p(@wide *high, @wide *low, const @r *x) noexcept nogil:
+cdef inline void gather_@p(@wide *high, @wide *low, const @r *x, intptr_t n) noexcept nogil:
     cdef @r sum
     cdef intptr_t j
-    for j in range(32):
+    for j in range(n):
         sum = high[j] + x[j]
         low[j] = low[j] + lost_@p(high[j], x[j], sum)
         high[j] = sum
 
 
-cdef inline void merge_@p(@wide *high, @wide *low, const @wide *other, const @wide *other_low) noexcept nogil:
+cdef inline void merge_@p(@wide *high, @wide *low, const @wide *other, const @wide *other_low, intptr_t n) noexcept nogil:
     cdef @r sum
     cdef intptr_t j
-    for j in range(32):
+    for j in range(n):
         sum = high[j] + other[j]
         low[j] = (low[j] + other_low[j]) + lost_@p(high[j], other[j], sum)
         high[j] = sum
-
-
-cdef inline void fold_@p(@wide *high, @wide *low, intptr_t half) noexcept nogil:
-    cdef @r a, b
-    cdef intptr_t j
-    for j in range(half):
-        a = high[j]
-        b = high[j + half]
-        high[j] = a + b
-        low[j] = (low[j] + low[j + half]) + lost_@p(a, b, high[j])
 
 
 cdef inline void into_@p(@r *total, @r *lost, @wide high, @wide low) noexcept nogil:
@@ -257,96 +260,84 @@ cdef inline void into_@p(@r *total, @r *lost, @wide high, @wide low) noexcept no
 """,
 }
 
+# 64 numbers to 8 lanes, the same way wherever they are: element `at` of lane j.
+FOLD = "(({t0} + {t4}) + ({t2} + {t6})) + (({t1} + {t5}) + ({t3} + {t7}))"
 
-# What is left of a row after its blocks of 256: `i` elements, with the padding.
-REST = """
-    i = 0
-    while start + i + 32 <= n:
+
+def _fold(at):
+    return FOLD.format(**{f"t{p}": at.format(p=p, step=8 * p) for p in range(8)})
+
+
+ROW = """
+cdef inline void rest_@s(const @r *x, const @r *g, @r *y, intptr_t n, @parameters, @r *w, @r *counts) noexcept nogil:
+    # What at most 64 elements sum to, in 8 lanes. What is not there counts as 0.
+    cdef @r t[64]
+    cdef @r pads[8]
+    cdef @r padg[8]
+    cdef intptr_t i = 0, j
+    cdef int l, left
+    for j in range(16):
+        t[j] = 0
+    if n > 16:
+        for j in range(16):
+            t[j + 16] = 0
+    if n > 32:
         for j in range(32):
-            t[i + j] = @term(x[start + i + j], g[start + i + j])
-        @count_row
-        @store
-        i += 32
-    if start + i < n:
-        left = <int>(n - start - i)
+            t[j + 32] = 0
+    while i + 8 <= n:
+        for j in range(8):
+            t[i + j] = @term(x[i + j], g[i + j])
+        @count_eight
+        @store_eight
+        i += 8
+    if i < n:
+        left = <int>(n - i)
         # A blend and no conditional store, which a load after it would wait for.
-        for l in range(32):
-            pads[l] = x[start + i + l] if l < left else @pad
+        for l in range(8):
+            pads[l] = x[i + l] if l < left else @pad
         @pad_g
-        for j in range(32):
+        for j in range(8):
             t[i + j] = @term(pads[j], padg[j])
         @count_pad
         @store_tail
-        i += 32
-"""
-
-ROW = """
-cdef inline void short_@s(const @r *x, const @r *g, @r *y, intptr_t n, @parameters, @wide *total, @wide *lost, @r *counted) noexcept nogil:
-    # What at most 128 elements sum to: as `segment` has it, without the work for more.
-    cdef @r t[128]
-    cdef @r w[32]
-    cdef @r pads[32]
-    cdef @r padg[32]
-    cdef @r lanes[32]
-    cdef @wide high[32]
-    cdef @wide low[32]
-    cdef @r v
-    cdef intptr_t start = 0, i, j
-    cdef int l, left
-    for j in range(32):
-        lanes[j] = 0
-    @rest
-    if n <= 32:
-        for j in range(32):
-            w[j] = t[j]
-    elif n <= 64:
-        for j in range(32):
-            w[j] = t[j] + t[j + 32]
-    elif n <= 96:
-        for j in range(32):
-            w[j] = (t[j] + t[j + 32]) + t[j + 64]
+    if n <= 16:
+        for j in range(8):
+            w[j] = t[j] + t[j + 8]
+    elif n <= 32:
+        for j in range(8):
+            w[j] = (t[j] + t[j + 16]) + (t[j + 8] + t[j + 24])
     else:
-        for j in range(32):
-            w[j] = (t[j] + t[j + 32]) + (t[j + 64] + t[j + 96])
-    begin_@p(high, low, w)
-    tree_@p(high, low)
-    total[0] = high[0]
-    lost[0] = low[0]
-    @count_tree
+        for j in range(8):
+            w[j] = @fold
 
 
 cdef void segment_@s(const @r *x, const @r *g, @r *y, intptr_t n, const @r *s, @wide *total, @wide *lost, @r *counted) noexcept nogil:
     # What at most SEGMENT elements sum to.
-    cdef @r t[256]
-    cdef @r w[32]
-    cdef @r pads[32]
-    cdef @r padg[32]
-    cdef @r lanes[32]
-    cdef @wide high[32]
-    cdef @wide low[32]
+    cdef @r t[64]
+    cdef @r w[8]
+    cdef @r counts[8]
+    cdef @wide high[8]
+    cdef @wide low[8]
     cdef @r v
     cdef @r @names
     cdef intptr_t start = 0, i, j
-    cdef int l, left
     @load
-    for j in range(32):
-        lanes[j] = 0
+    for j in range(8):
+        counts[j] = 0
         high[j] = low[j] = 0
-    while start + 256 <= n:
-        @whole
-        gather_@p(high, low, w)
-        start += 256
+    while start + 64 <= n:
+        for j in range(64):
+            t[j] = @term(x[start + j], g[start + j])
+        @count_block
+        @store_block
+        for j in range(8):
+            w[j] = @fold
+        gather_@p(high, low, w, 8)
+        start += 64
     if start < n:
-        @rest
-        # What is not there counts as 0.
-        while i < 256:
-            for j in range(32):
-                t[i + j] = 0
-            i += 32
-        for j in range(32):
-            w[j] = ((t[j] + t[j + 32]) + (t[j + 64] + t[j + 96])) + ((t[j + 128] + t[j + 160]) + (t[j + 192] + t[j + 224]))
-        gather_@p(high, low, w)
-    tree_@p(high, low)
+        rest_@s(x + start, g + start, y + start, n - start, @names, w, counts)
+        gather_@p(high, low, w, 8)
+    tree_@p(high, low, 1)
     total[0] = high[0]
     lost[0] = low[0]
     @count_tree
@@ -376,26 +367,32 @@ cdef void finish_@s(const @r *x, const @r *g, @r *y, intptr_t n, @r *s) noexcept
 
 
 cdef void rows_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *s) noexcept nogil:
-    # At most 32 rows of at most SEGMENT elements: what is done once a row is done for all of them at a time.
+    # At most 32 rows of at most SEGMENT elements: what is done once a row is done for 8 of them at a time.
     @numbers
+    cdef @r w[32 * 8]
+    cdef @r turned[64]
     cdef @wide totals[32]
     cdef @wide losts[32]
-    cdef intptr_t j, r
-    @clear
-    for j in range(32):
-        totals[j] = losts[j] = 0
+    cdef intptr_t up = (rows + 7) // 8 * 8, b, j, r
+    if 0 < n < 64:
+        turned_@s(x, ldx, g, ldg, y, ldy, rows, n, s)
+        return
+    for b in range(0, up, 8):
+        for j in range(b, b + 8):
+            lanes[j] = alike[j] = sums[j] = rests[j] = c[j] = k[j] = floor[j] = totals[j] = losts[j] = 0
+            m[j] = -INFINITY
+    for b in range(8 * rows, 8 * up, 8):
+        for j in range(b, b + 8):
+            w[j] = 0
     @largest_rows
     for r in range(rows):
-        if 0 < n <= 128:
-            short_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, @of_row, &totals[r], &losts[r], &lanes[r])
-        else:
-            @state_of_row
-            segment_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, s, &totals[r], &losts[r], &lanes[r])
-    for j in range(32):
-        into_@p(&sums[j], &rests[j], totals[j], losts[j])
-    for j in range(32):
-        value[j] = @close_columns
-        value_low[j] = @low_columns
+        @state_of_row
+        segment_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, s, &totals[r], &losts[r], &lanes[r])
+    for b in range(0, up, 8):
+        for j in range(b, b + 8):
+            into_@p(&sums[j], &rests[j], totals[j], losts[j])
+            value[j] = @close_columns
+            value_low[j] = @low_columns
     for r in range(rows):
         @finish_rows
 """
@@ -425,65 +422,58 @@ CLEAR = """
 
 LARGEST_ROWS = """
     for r in range(rows):
-        m[r] = peak_@p(x + r * ldx, n, sign)
-    for j in range(32):
-        m[j] = m[j] + 0
-        c[j], k[j], floor[j] = anchor_@p(m[j], inverse, temperature)
+        peaks_@p(x + r * ldx, n, sign, w + 8 * r)
+    for b in range(0, up, 8):
+        turn_@p(w + 8 * b, 8, turned, 8)
+        for j in range(8):
+            m[b + j] = peak_@p(turned + j, 8) + 0
+        for j in range(b, b + 8):
+            c[j], k[j], floor[j] = anchor_@p(m[j], inverse, temperature)
     for r in range(rows):
         if m[r] - m[r] != 0:
             alike[r] = alike_@p(x + r * ldx, 1, n, m[r] * sign)
 """
 
-WHOLE = """
-    for i in range(0, 256, 32):
-        for j in range(32):
-            t[i + j] = @term(x[start + i + j], g[start + i + j])
-        @count_row
-        @store
-    for j in range(32):
-        w[j] = ((t[j] + t[j + 32]) + (t[j + 64] + t[j + 96])) + ((t[j + 128] + t[j + 160]) + (t[j + 192] + t[j + 224]))
-"""
-
 # A function, for its array to end with it: so the C compiler keeps it in registers.
 FINISHED = """
-cdef inline void finished_@s(const @r *x, const @r *g, @r *y, @parameters) noexcept nogil:
+cdef inline void finished_@s(const @r *x, const @r *g, @r *y, intptr_t n, @parameters) noexcept nogil:
     cdef @r t[32]
     cdef intptr_t j
-    for j in range(32):
+    for j in range(n):
         t[j] = @finish
-    for j in range(32):
+    for j in range(n):
         y[j] = t[j]
 
 
 """
 
 RESULT_ROW = """
-    cdef @r tail[32]
-    cdef @r pads[32]
-    cdef @r padg[32]
-    cdef @r v
+    cdef @r tail[8]
+    cdef @r pads[8]
+    cdef @r padg[8]
     cdef int l, left
     cdef intptr_t i = 0, j
     while i + 32 <= n:
-        finished_@s(x + i, g + i, y + i, @names)
+        finished_@s(x + i, g + i, y + i, 32, @names)
         i += 32
+    while i + 8 <= n:
+        finished_@s(x + i, g + i, y + i, 8, @names)
+        i += 8
     if i < n:
         left = <int>(n - i)
-        for l in range(32):
+        for l in range(8):
             pads[l] = @source[i + l] if l < left else 0
         @pad_g_result
-        for j in range(32):
+        for j in range(8):
             tail[j] = @finish_pad
-        for l in range(32):
-            if l < left:
-                y[i + l] = tail[l]
+        put_@p(y + i, tail, left)
 """
 
 COLUMNS = """
 cdef void columns_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t n, @r *s) noexcept nogil:
     cdef @r scratch[@scratch]
-    cdef @wide high[32 * 32]
-    cdef @wide low[32 * 32]
+    cdef @wide high[8 * 32]
+    cdef @wide low[8 * 32]
     cdef @r t[32]
     cdef @r w[32]
     cdef @r none[32]
@@ -491,15 +481,15 @@ cdef void columns_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y
     cdef const @r *q[8]
     cdef @r *e
     cdef @r v
-    cdef intptr_t lde, segment, start, stop, rows, count = 0, i, j, l, p
+    cdef intptr_t lde, segment, start, stop, rows, i, j, l, p
     @clear
     for j in range(32):
         none[j] = 0
     @largest
     for segment in range(0, n, 8192):
         stop = segment + 8192 if segment + 8192 < n else n
-        for start in range(segment, stop, 256):
-            rows = stop - start if stop - start < 256 else 256
+        for start in range(segment, stop, 64):
+            rows = stop - start if stop - start < 64 else 64
             @place
             for i in range(rows):
                 for j in range(32):
@@ -507,32 +497,40 @@ cdef void columns_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y
                 for j in range(32):
                     e[i * lde + j] = t[j]
                 @count_columns
-            count = 32 if stop - segment > 32 else rows  # lanes in use
-            if count < 32:
-                for l in range(count):
-                    begin_@p(high + l * 32, low + l * 32, e + l * lde)
-                continue
-            for l in range(32):
+            for l in range(8):
                 for p in range(8):
-                    q[p] = e + (32 * p + l) * lde if 32 * p + l < rows else none
-                for j in range(32):
-                    w[j] = ((q[0][j] + q[1][j]) + (q[2][j] + q[3][j])) + ((q[4][j] + q[5][j]) + (q[6][j] + q[7][j]))
-                if start == segment:
-                    begin_@p(high + l * 32, low + l * 32, w)
+                    q[p] = e + (8 * p + l) * lde if 8 * p + l < rows else none
+                if rows <= 16:
+                    for j in range(32):
+                        w[j] = q[0][j] + q[1][j]
                 else:
-                    gather_@p(high + l * 32, low + l * 32, w)
-        i = 16
-        while i:
-            for l in range(count - i if count < 2 * i else i):
-                merge_@p(high + l * 32, low + l * 32, high + (l + i) * 32, low + (l + i) * 32)
-            count = i if i < count else count
-            i >>= 1
+                    for j in range(32):
+                        w[j] = @fold_columns
+                if start == segment:
+                    begin_@p(high + l * 32, low + l * 32, w, 32)
+                else:
+                    gather_@p(high + l * 32, low + l * 32, w, 32)
+        tree_@p(high, low, 32)
         for j in range(32):
             into_@p(&sums[j], &rests[j], high[j], low[j])
     for j in range(32):
         value[j] = @close_columns
         value_low[j] = @low_columns
     @finish_columns
+"""
+
+# Fewer than 64 numbers: what is done once a row would take longer than turning rows into columns, 8 numbers of 8 rows in registers.
+TURNED = """
+cdef void turned_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *s) noexcept nogil:
+    cdef @r xs[64 * 32]
+    @gradients
+    cdef intptr_t j
+    if rows < 32:
+        memset(xs, 0, n * 32 * sizeof(@r))
+    turn_all_@p(x, ldx, xs, 32, rows, n)
+    @turn_gradients
+    columns_@s(xs, 32, @gs, 32, xs, 32, n, s)
+    @turn_back
 """
 
 LARGEST_COLUMNS = """
@@ -564,7 +562,7 @@ CLOSE = {
     "log_softmax_backward": "total_@p(high, low)",
 }
 LOW_CLOSE = {
-    "softmax": "select_@p(m == INFINITY, 0, reciprocal_rest_@p(value, total_@p(high, low), rest_@p(high, low, total_@p(high, low))))"
+    "softmax": "select_@p(m == INFINITY, 0, reciprocal_rest_@p(value, total_@p(high, low), left_@p(high, low, total_@p(high, low))))"
 }
 # Where the largest number is infinite: the results at the infinite ones, of which there are @a, and at the others.
 REPAIR = {"softmax": ("1 / @a", "@a * 0"), "log_softmax": ("-log1p_@p(@a - 1)", "-INFINITY + @a * 0")}
@@ -613,7 +611,8 @@ def operation(name, precision, scaled):
         return element(how["term"], v, other, v, lane)
 
     # The operand y of a backward pass is its x.
-    text = _fill(ROW, rest=REST, whole=WHOLE).replace("@term(x[start + i + j], g[start + i + j])", call("x[start + i + j]", "g[start + i + j]"))
+    text = ROW.replace("@term(x[start + j], g[start + j])", call("x[start + j]", "g[start + j]"))
+    text = text.replace("@term(x[i + j], g[i + j])", call("x[i + j]", "g[i + j]"))
     text = text.replace("@term(pads[j], padg[j])", call("pads[j]", "padg[j]"))
     finish, store, finished = how.get("finish"), how.get("store", False), ""
     result_row, finish_row, finish_rows, finish_columns = "pass", "y[0] = s[VALUE]", "y[r * ldy] = value[r]", "for j in range(32):\n    y[j] = value[j]"
@@ -643,9 +642,9 @@ def operation(name, precision, scaled):
     close_columns, low_columns = (
         _renamed(part, lambda n: n if n.startswith("inverse") else f"{arrays.get(n, n)}[j]") for part in (close, low_close)
     )
-    text += COLUMNS.replace("@term(x[(start + i) * ldx + j], g[(start + i) * ldg + j])", call("x[(start + i) * ldx + j]", "g[(start + i) * ldg + j]", "j"))
+    columns = COLUMNS.replace("@term(x[(start + i) * ldx + j], g[(start + i) * ldg + j])", call("x[(start + i) * ldx + j]", "g[(start + i) * ldg + j]", "j"))
     text = _fill(
-        text,
+        columns + "\n" + TURNED + "\n" + text,
         numbers=NUMBERS,
         clear=CLEAR,
         largest_rows=LARGEST_ROWS if forward else "pass",
@@ -663,19 +662,27 @@ def operation(name, precision, scaled):
         close_columns=close_columns,
         low_columns=low_columns,
         state_of_row="s[M], s[C], s[K], s[FLOOR], s[VALUE], s[VALUE_LOW] = m[r], c[r], k[r], floor[r], value[r], value_low[r]",
-        count_row=f"for j in range(32):\n    lanes[j] += 1 if x[start + i + j]{sign} == m else 0" if count else "pass",
-        count_pad=f"for j in range(32):\n    lanes[j] += 1 if pads[j]{sign} == m else 0" if count else "pass",
-        count_tree="counted[0] = counted[0] + counted_@p(lanes)" if count else "pass",
+        fold=_fold("t[j + {step}]"),
+        fold_columns=_fold("q[{p}][j]"),
+        count_eight=f"for j in range(8):\n    counts[j] += 1 if x[i + j]{sign} == m else 0" if count else "pass",
+        count_block=f"for i in range(0, 64, 8):\n    for j in range(8):\n        counts[j] += 1 if x[start + i + j]{sign} == m else 0" if count else "pass",
+        count_pad=f"for j in range(8):\n    counts[j] += 1 if pads[j]{sign} == m else 0" if count else "pass",
+        count_tree="counted[0] = counted[0] + counted_@p(counts)" if count else "pass",
         count_columns=f"for j in range(32):\n    lanes[j] += 1 if x[(start + i) * ldx + j]{sign} == m[j] else 0" if count else "pass",
-        store="for j in range(32):\n    y[start + i + j] = t[i + j]" if store else "pass",
-        store_tail="for l in range(32):\n    if l < left:\n        y[start + i + l] = t[i + l]" if store else "pass",
+        store_block="for j in range(64):\n    y[start + j] = t[j]" if store else "pass",
+        store_eight="for j in range(8):\n    y[i + j] = t[i + j]" if store else "pass",
+        store_tail="put_@p(y + i, t + i, left)" if store else "pass",
+        gradients="pass" if forward else "cdef @r gs[64 * 32]",
+        turn_gradients="pass" if forward else "if rows < 32:\n    memset(gs, 0, n * 32 * sizeof(@r))\nturn_all_@p(g, ldg, gs, 32, rows, n)",
+        gs="xs" if forward else "gs",
+        turn_back="turn_all_@p(xs, 32, y, ldy, n, rows)" if finish else "for j in range(rows):\n    y[j * ldy] = xs[j]",
         pad=("-INFINITY" + sign) if forward else "0",
-        pad_g="pass" if forward else "for l in range(32):\n    padg[l] = g[start + i + l] if l < left else 0",
-        pad_g_result="pass" if forward else "for l in range(32):\n    padg[l] = g[i + l] if l < left else 0",
+        pad_g="pass" if forward else "for l in range(8):\n    padg[l] = g[i + l] if l < left else 0",
+        pad_g_result="pass" if forward else "for l in range(8):\n    padg[l] = g[i + l] if l < left else 0",
         inspect="if s[M] - s[M] != 0:\n    s[INFINITE] += alike_@p(x, 1, n, s[M] * s[SIGN])" if forward else "pass",
         names=", ".join(names),
         load=load,
-        scratch="32" if store else "256 * 32",
+        scratch="32" if store else "64 * 32",
         place="e = y + start * ldy\nlde = ldy" if store else "e = scratch\nlde = 32",
     )
     return _fill(text, s=suffix, p=precision, r=real, wide=WIDE[precision]), suffix
@@ -689,7 +696,7 @@ def generate():
     for precision in catalog.DTYPES:
         writer = CythonWriter(precision)
         parts.append(translate.translate(rows.FUNCTIONS, writer))
-        parts.append(_fill(COMMON, sums=SUMS[precision], wide=WIDE[precision], p=precision, r=writer.real))
+        parts.append(_fill(COMMON, sums=SUMS[precision], tree=TREE, wide=WIDE[precision], p=precision, r=writer.real))
         for name in PLAIN:
             for scaled in (False, True) if name in SCALED else (False,):
                 text, suffix = operation(name, precision, scaled)

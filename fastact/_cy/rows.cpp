@@ -16,8 +16,7 @@ namespace fastact {
 namespace {
 
 constexpr intptr_t LANES = 32, SEGMENT = 8192;   // as in generate_rows.py
-constexpr intptr_t TOGETHER = 4096;         // elements of the rows that one call of `rows` gets: they stay in the first-level cache
-constexpr intptr_t SHORT = 64;              // shorter rows are turned into columns (float32, 16 numbers: 0.8 ns a number against 2.9)
+constexpr intptr_t TOGETHER = 2048;         // elements of the rows that one call of `rows` gets: they stay in the first-level cache
 constexpr intptr_t FEW = 8;                 // fewer columns side by side would leave most of the lanes idle
 constexpr intptr_t NARROW = 4096;           // longer rows are not copied into blocks of columns, which would leave the cache
 constexpr intptr_t CHUNKS_PER_THREAD = 4;
@@ -45,40 +44,6 @@ void place(const char *from, char *to, intptr_t step, intptr_t n) {
     for (intptr_t i = 0; i < n; i++, to += step, from += sizeof(Bits)) std::memcpy(to, from, sizeof(Bits));
 }
 
-// Four rows of four numbers to four columns, or back.
-#if FASTACT_SSE2
-inline void turn(const char *from, intptr_t from_step, char *to, intptr_t to_step) {
-    const auto at = [](const char *p) { return _mm_loadu_ps(reinterpret_cast<const float *>(p)); };
-    __m128 a = at(from), b = at(from + from_step), c = at(from + 2 * from_step), d = at(from + 3 * from_step);
-    _MM_TRANSPOSE4_PS(a, b, c, d);
-    const auto put = [](char *p, __m128 row) { _mm_storeu_ps(reinterpret_cast<float *>(p), row); };
-    put(to, a), put(to + to_step, b), put(to + 2 * to_step, c), put(to + 3 * to_step, d);
-}
-#else
-inline void turn(const char *from, intptr_t from_step, char *to, intptr_t to_step) {
-    uint32_t block[4][4];
-    for (int r = 0; r < 4; r++) std::memcpy(block[r], from + r * from_step, 16);
-    for (int i = 0; i < 4; i++)
-        for (int r = 0; r < 4; r++) std::memcpy(to + i * to_step + 4 * r, &block[r][i], 4);
-}
-#endif
-
-// From `rows` rows of n numbers, `step` bytes apart, to columns `to_step` bytes long, or back.
-template <class Bits>
-void turned(const char *from, intptr_t step, char *to, intptr_t to_step, intptr_t rows, intptr_t n) {
-    constexpr intptr_t size = sizeof(Bits);
-    intptr_t r = 0;
-    if (size == 4)
-        for (; r + 4 <= rows; r += 4) {
-            intptr_t i = 0;
-            for (; i + 4 <= n; i += 4) turn(from + r * step + i * 4, step, to + i * to_step + r * 4, to_step);
-            for (; i < n; i++)
-                for (int k = 0; k < 4; k++) std::memcpy(to + i * to_step + (r + k) * 4, from + (r + k) * step + i * 4, 4);
-        }
-    for (; r < rows; r++)
-        for (intptr_t i = 0; i < n; i++) std::memcpy(to + i * to_step + r * size, from + r * step + i * size, size);
-}
-
 template <class Function>
 void by_size(intptr_t size, Function function) {
     if (size == 1) function(uint8_t());
@@ -100,7 +65,7 @@ void hide(intptr_t itemsize, char *block, const char *mask, intptr_t n, double m
 // ---- the rows of a job -----------------------------------------------------------------------------------------------
 
 struct Scratch {
-    char *x, *g, *y, *mask, *raw, *turned;
+    char *x, *g, *y, *mask, *raw;
 };
 constexpr intptr_t SCRATCHES = 5;
 
@@ -126,7 +91,6 @@ class Rows {
     intptr_t longest = 0;
     bool beside = false;       // 32 rows at a time that lie side by side, by `columns`
     intptr_t inner = 1;        // that many lie side by side
-    bool sideways = false;     // 32 short rows at a time, turned into columns
     intptr_t together = 1;     // rows at a time by `rows`; 1: one by one in pieces
     char *memory = nullptr;    // scratch: a slot for each thread
     std::unique_ptr<std::atomic<bool>[]> slots;
@@ -198,10 +162,10 @@ class Rows {
 
     Scratch scratch(char *slot) const {
         const intptr_t block = block_bytes();
-        return {slot, slot + block, slot + 2 * block, slot + 3 * block, slot + 4 * block, slot + SCRATCHES * block};
+        return {slot, slot + block, slot + 2 * block, slot + 3 * block, slot + 4 * block};
     }
 
-    intptr_t slot_bytes() const { return SCRATCHES * block_bytes() + (sideways ? 2 * LANES * SHORT * 8 : 0); }
+    intptr_t slot_bytes() const { return SCRATCHES * block_bytes(); }
     intptr_t block_bytes() const { return rounded(longest * size * (beside && longest <= NARROW ? LANES : together) + LANES * 8); }
 
     // One row's numbers, from wherever they are.
@@ -284,21 +248,7 @@ class Rows {
         }
         alignas(64) char state[STATE * 8];
         std::memcpy(state, start, sizeof state);
-        if (sideways && rows >= FEW) {
-            by_size(size, [&](auto bits) {
-                for (int k : {0, 1}) {
-                    if (!used[k]) continue;
-                    char *to = s.turned + k * LANES * SHORT * 8;
-                    if (rows < LANES) std::memset(to, 0, LANES * n * size);
-                    turned<decltype(bits)>(blocks[k], ld[k] * size, to, LANES * size, rows, n);
-                }
-                char *x = s.turned, *g = s.turned + LANES * SHORT * 8;
-                job.kernels.columns(x, LANES, g, LANES, x, LANES, n, state);
-                turned<decltype(bits)>(x, LANES * size, blocks[3], ld[3] * size, results, rows);
-            });
-        } else {
-            job.kernels.rows(blocks[0], ld[0], blocks[1], ld[1], blocks[3], ld[3], rows, n, state);
-        }
+        job.kernels.rows(blocks[0], ld[0], blocks[1], ld[1], blocks[3], ld[3], rows, n, state);
         if (direct) return;
         const RowOperand &o = job.y;
         char *y = s.y;
@@ -454,8 +404,7 @@ bool Rows::run() {
     if (!beside && !job.offsets && job.n <= SEGMENT) together = std::max<intptr_t>(1, std::min(LANES, TOGETHER / std::max<intptr_t>(1, job.n)));
 
     const intptr_t tasks = beside ? count / inner * ((inner + LANES - 1) / LANES) : (count + together - 1) / together;
-    sideways = together == LANES && job.n < SHORT;
-    if (beside || sideways || !all_direct() || (together > 1 && job.ndim > 1)) {   // rows at uneven distances are gathered
+    if (beside || !all_direct() || (together > 1 && job.ndim > 1)) {   // rows at uneven distances are gathered
         slots.reset(new (std::nothrow) std::atomic<bool>[team]);
         void *block = std::malloc(team * slot_bytes() + 64);
         if (!block || !slots) {

@@ -1,0 +1,85 @@
+/* Rows to columns. A level with AVX turns 8 rows of 8 float32 in registers. */
+#ifndef FASTACT_TURN_H
+#define FASTACT_TURN_H
+
+#include <stdint.h>
+
+#if defined(__AVX__)
+#include <immintrin.h>
+
+static inline void turn_float32(const float *from, intptr_t from_step, float *to, intptr_t to_step)
+{
+    __m256 row[8], pair[8], four[8];
+    int i;
+    for (i = 0; i < 8; i++) row[i] = _mm256_loadu_ps(from + from_step * i);
+    for (i = 0; i < 8; i += 2) {
+        pair[i] = _mm256_unpacklo_ps(row[i], row[i + 1]);
+        pair[i + 1] = _mm256_unpackhi_ps(row[i], row[i + 1]);
+    }
+    for (i = 0; i < 8; i += 4) {
+        four[i] = _mm256_shuffle_ps(pair[i], pair[i + 2], 0x44);
+        four[i + 1] = _mm256_shuffle_ps(pair[i], pair[i + 2], 0xee);
+        four[i + 2] = _mm256_shuffle_ps(pair[i + 1], pair[i + 3], 0x44);
+        four[i + 3] = _mm256_shuffle_ps(pair[i + 1], pair[i + 3], 0xee);
+    }
+    for (i = 0; i < 4; i++) {
+        _mm256_storeu_ps(to + to_step * i, _mm256_permute2f128_ps(four[i], four[i + 4], 0x20));
+        _mm256_storeu_ps(to + to_step * (i + 4), _mm256_permute2f128_ps(four[i], four[i + 4], 0x31));
+    }
+}
+#elif defined(__SSE2__) || defined(_M_X64)
+#include <xmmintrin.h>
+
+static inline void turn_float32(const float *from, intptr_t from_step, float *to, intptr_t to_step)
+{
+    int i, j;
+    for (i = 0; i < 8; i += 4)
+        for (j = 0; j < 8; j += 4) {
+            const float *f = from + i * from_step + j;
+            float *t = to + j * to_step + i;
+            __m128 a = _mm_loadu_ps(f), b = _mm_loadu_ps(f + from_step), c = _mm_loadu_ps(f + 2 * from_step), d = _mm_loadu_ps(f + 3 * from_step);
+            _MM_TRANSPOSE4_PS(a, b, c, d);
+            _mm_storeu_ps(t, a);
+            _mm_storeu_ps(t + to_step, b);
+            _mm_storeu_ps(t + 2 * to_step, c);
+            _mm_storeu_ps(t + 3 * to_step, d);
+        }
+}
+#else
+static inline void turn_float32(const float *from, intptr_t from_step, float *to, intptr_t to_step)
+{
+    int i, j;
+    for (i = 0; i < 8; i++)
+        for (j = 0; j < 8; j++) to[j * to_step + i] = from[i * from_step + j];
+}
+#endif
+
+static inline void turn_float64(const double *from, intptr_t from_step, double *to, intptr_t to_step)
+{
+    int i, j;
+    for (i = 0; i < 8; i++)
+        for (j = 0; j < 8; j++) to[j * to_step + i] = from[i * from_step + j];
+}
+
+/* Any number of rows of any length: what is left over one by one. */
+#define FASTACT_TURN_ALL(name, real)                                                                                              \
+    static inline void turn_all_##name(const real *from, intptr_t from_step, real *to, intptr_t to_step, intptr_t rows, intptr_t n) \
+    {                                                                                                                             \
+        intptr_t r, i, k, l;                                                                                                      \
+        for (r = 0; r < rows; r += 8)                                                                                             \
+            for (i = 0; i < n; i += 8) {                                                                                          \
+                const real *f = from + r * from_step + i;                                                                         \
+                real *t = to + i * to_step + r;                                                                                   \
+                if (rows - r >= 8 && n - i >= 8) {                                                                                \
+                    turn_##name(f, from_step, t, to_step);                                                                        \
+                    continue;                                                                                                     \
+                }                                                                                                                 \
+                for (k = 0; k < 8 && k < rows - r; k++)                                                                           \
+                    for (l = 0; l < 8 && l < n - i; l++) t[l * to_step + k] = f[k * from_step + l];                               \
+            }                                                                                                                     \
+    }
+
+FASTACT_TURN_ALL(float32, float)
+FASTACT_TURN_ALL(float64, double)
+
+#endif
