@@ -84,6 +84,28 @@ def test_temperature(function, dtype, temperature):
     check(function, x, function(x, temperature=temperature), bound, temperature)
 
 
+@pytest.mark.parametrize("n", [2, 3, 8, 16, 31, 64, 65, 100, 256, 1000, 8192, 20_000])
+def test_hardest_rows(n):
+    """Where one number outweighs the others, each addition may lose half a digit of it; so may numbers that are all alike."""
+    rng = np.random.default_rng(n)
+    shape = (max(4, 40_000 // n), n)
+    one = rng.normal(size=shape) * 0.1 - rng.uniform(5, 20, size=(shape[0], 1))
+    one[np.arange(shape[0]), rng.integers(0, n, shape[0])] = rng.uniform(0, 1, shape[0])
+    tiny = np.zeros(shape) - rng.uniform(16, 17.5, size=(shape[0], 1))
+    tiny[:, 0] = rng.uniform(0, 0.7, shape[0])
+    for x in (one, tiny, np.tile(rng.normal(size=(shape[0], 1)) * 3, n)):
+        x = x.astype(np.float32)
+        distance = x.astype(np.longdouble) - x.max(axis=1, keepdims=True)
+        terms = np.exp(distance)
+        first = np.arange(shape[0]), distance.argmax(axis=1)
+        others = terms.copy()
+        others[first] = 0
+        right = distance - np.log1p(others.sum(axis=1, keepdims=True))
+        for function, exactly in ((fastact.softmax, terms / terms.sum(axis=1, keepdims=True)), (fastact.log_softmax, right)):
+            unit = np.spacing(np.maximum(np.abs(exactly), np.finfo(np.float32).tiny).astype(np.float32))
+            assert np.max(np.abs(function(x) - exactly) / unit) <= BOUND
+
+
 @by_dtype
 def test_long_rows(dtype):
     """The error does not grow with the row, nor with numbers that are all alike."""
@@ -153,6 +175,50 @@ def test_same_bits_everywhere(function, dtype, route):
             support.same_bits(
                 support.plain(other if function is fastact.logsumexp else np.moveaxis(other, axis, 2)), y, f"{n}, axis {axis}"
             )
+
+
+@by_dtype
+@pytest.mark.parametrize("name", ["softmax", "softmin", "log_softmax"])
+def test_quick_calls(dtype, name):
+    """Plain arrays skip most checks: many rows, few, one, none, of all lengths, give what the general path gives, row by row too."""
+    function, rng = getattr(fastact, name), np.random.default_rng(18)
+    for shape in (
+        (1100, 16),
+        (9, 16),
+        (1, 16),
+        (0, 16),
+        (3, 0),
+        (70, 3),
+        (45, 63),
+        (33, 64),
+        (300, 65),
+        (5, 2050),
+        (2, 9000),
+        (2, 3, 40),
+        (17,),
+    ):
+        x, g = (rng.normal(size=shape).astype(dtype) for _ in range(2))
+        y = function(x)
+        support.same_bits(function(x, temperature=1), y)
+        back = function.backward(g, y)
+        support.same_bits(function.backward(g, y, temperature=1), back)
+        if x.ndim == 2:
+            support.same_bits(np.array([function(row, temperature=1) for row in x], dtype).reshape(shape), y)
+            rows = [function.backward(a, b, temperature=1) for a, b in zip(g, y, strict=True)]
+            support.same_bits(np.array(rows, dtype).reshape(shape), back)
+        for out in (np.empty_like(x), x.copy()):
+            given = out if out.size and (out == x).all() else x
+            assert function(given, out=out) is out
+            support.same_bits(out, y)
+        read_only = x.copy()
+        read_only.flags.writeable = False
+        support.same_bits(function(read_only), y)
+        with pytest.raises(ValueError, match="^out"):
+            function(x, out=read_only)
+        support.same_bits(function(x.astype(x.dtype.newbyteorder())), y)
+    room = np.zeros((8, 16), dtype)
+    room[:-1] = x = rng.normal(size=(7, 16)).astype(dtype)
+    support.same_bits(function(room[:-1], out=room[1:]), function(x))
 
 
 @by_function

@@ -1,7 +1,7 @@
 """Write the Cython source of the row kernels: loops around the formulas of `rows.py`; setup.py calls this before it compiles.
 
-A sum has one order, whatever the layout, the number of threads or the instruction set: 64 numbers are added up in pairs to 8 lanes
-(number i belongs to lane i % 8), in three steps; blocks of 64 lane by lane, and then the lanes in pairs, for float32 in float64, for float64
+A sum has one order, whatever the layout, the number of threads or the instruction set: 64 numbers are added up in pairs to 16
+lanes (number i belongs to lane i % 16), in two steps; blocks of 64 lane by lane, and then the lanes in pairs, for float32 in float64, for float64
 with what each addition loses summed apart; segments of 8,192 with what is lost summed apart. So its error does not grow with the row.
 
 Loops write to local arrays only, and these are copied: what they write to can't be what they read from, so nothing is checked before they
@@ -38,7 +38,7 @@ SCALED = {
     for name in ("softmax", "log_softmax")
 }  # fmt: skip
 
-HEADER = '''# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+HEADER = """# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 # cython: freethreading_compatible=True, always_allow_keywords=False, binding=False
 # Generated from rows.py by fastact/_cy/generate_rows.py.
 from libc.math cimport INFINITY
@@ -63,7 +63,7 @@ cdef extern from "primitives.h" nogil:
 cdef enum:
     {state}
 
-'''
+"""
 
 COMMON = """
 cdef inline @r log1p_@p(@r z) noexcept nogil:
@@ -191,11 +191,13 @@ cdef void fix_@p(@r *s) noexcept nogil:
 """
 
 # The sums of n lanes or rows that lie side by side, by precision: `high` and `low`, of the type @wide, hold them; float32 has no use for
-# `low`. `tree`: 8 lanes of n sums each, one after another.
+# `low`. `tree`: 16 lanes of n sums each, one after another.
 WIDE = {"float32": "double", "float64": "double"}
 TREE = """
 cdef inline void tree_@p(@wide *high, @wide *low, intptr_t n) noexcept nogil:
     cdef intptr_t l
+    for l in range(8):
+        merge_@p(high + l * n, low + l * n, high + (l + 8) * n, low + (l + 8) * n, n)
     for l in range(4):
         merge_@p(high + l * n, low + l * n, high + (l + 4) * n, low + (l + 4) * n, n)
     for l in range(2):
@@ -221,6 +223,19 @@ cdef inline void merge_@p(@wide *high, @wide *low, const @wide *other, const @wi
     cdef intptr_t j
     for j in range(n):
         high[j] = high[j] + other[j]
+
+
+cdef inline void whole_@p(@wide *high, @wide *low, const @r *x, intptr_t n) noexcept nogil:
+    # begin and tree.
+    cdef @wide a, b, c, d
+    cdef intptr_t j
+    for j in range(n):
+        a = (<@wide>x[j] + <@wide>x[j + 8 * n]) + (<@wide>x[j + 4 * n] + <@wide>x[j + 12 * n])
+        b = (<@wide>x[j + 2 * n] + <@wide>x[j + 10 * n]) + (<@wide>x[j + 6 * n] + <@wide>x[j + 14 * n])
+        c = (<@wide>x[j + n] + <@wide>x[j + 9 * n]) + (<@wide>x[j + 5 * n] + <@wide>x[j + 13 * n])
+        d = (<@wide>x[j + 3 * n] + <@wide>x[j + 11 * n]) + (<@wide>x[j + 7 * n] + <@wide>x[j + 15 * n])
+        high[j] = (a + b) + (c + d)
+    low[0] = 0
 
 
 cdef inline void into_@p(@r *total, @r *lost, @wide high, @wide low) noexcept nogil:
@@ -254,23 +269,28 @@ cdef inline void merge_@p(@wide *high, @wide *low, const @wide *other, const @wi
         high[j] = sum
 
 
+cdef inline void whole_@p(@wide *high, @wide *low, const @r *x, intptr_t n) noexcept nogil:
+    # begin and tree.
+    cdef @wide all_high[512]
+    cdef @wide all_low[512]
+    cdef intptr_t j
+    begin_@p(all_high, all_low, x, 16 * n)
+    tree_@p(all_high, all_low, n)
+    for j in range(n):
+        high[j] = all_high[j]
+        low[j] = all_low[j]
+
+
 cdef inline void into_@p(@r *total, @r *lost, @wide high, @wide low) noexcept nogil:
     add_@p(total, lost, high)
     lost[0] = lost[0] + low
 """,
 }
 
-# 64 numbers to 8 lanes, the same way wherever they are: element `at` of lane j.
-FOLD = "(({t0} + {t4}) + ({t2} + {t6})) + (({t1} + {t5}) + ({t3} + {t7}))"
-
-
-def _fold(at):
-    return FOLD.format(**{f"t{p}": at.format(p=p, step=8 * p) for p in range(8)})
-
 
 ROW = """
 cdef inline void rest_@s(const @r *x, const @r *g, @r *y, intptr_t n, @parameters, @r *w, @r *counts) noexcept nogil:
-    # What at most 64 elements sum to, in 8 lanes. What is not there counts as 0.
+    # What at most 64 elements sum to, in 16 lanes. What is not there counts as 0.
     cdef @r t[64]
     cdef @r pads[8]
     cdef @r padg[8]
@@ -301,42 +321,43 @@ cdef inline void rest_@s(const @r *x, const @r *g, @r *y, intptr_t n, @parameter
         @count_pad
         @store_tail
     if n <= 16:
-        for j in range(8):
-            w[j] = t[j] + t[j + 8]
+        for j in range(16):
+            w[j] = t[j]
     elif n <= 32:
-        for j in range(8):
-            w[j] = (t[j] + t[j + 16]) + (t[j + 8] + t[j + 24])
+        for j in range(16):
+            w[j] = t[j] + t[j + 16]
     else:
-        for j in range(8):
-            w[j] = @fold
+        for j in range(16):
+            w[j] = (t[j] + t[j + 32]) + (t[j + 16] + t[j + 48])
 
 
 cdef void segment_@s(const @r *x, const @r *g, @r *y, intptr_t n, const @r *s, @wide *total, @wide *lost, @r *counted) noexcept nogil:
     # What at most SEGMENT elements sum to.
     cdef @r t[64]
-    cdef @r w[8]
+    cdef @r w[16]
     cdef @r counts[8]
-    cdef @wide high[8]
-    cdef @wide low[8]
+    cdef @wide high[16]
+    cdef @wide low[16]
     cdef @r v
     cdef @r @names
     cdef intptr_t start = 0, i, j
     @load
     for j in range(8):
         counts[j] = 0
+    for j in range(16):
         high[j] = low[j] = 0
     while start + 64 <= n:
         for j in range(64):
             t[j] = @term(x[start + j], g[start + j])
         @count_block
         @store_block
-        for j in range(8):
-            w[j] = @fold
-        gather_@p(high, low, w, 8)
+        for j in range(16):
+            w[j] = (t[j] + t[j + 32]) + (t[j + 16] + t[j + 48])
+        gather_@p(high, low, w, 16)
         start += 64
     if start < n:
         rest_@s(x + start, g + start, y + start, n - start, @names, w, counts)
-        gather_@p(high, low, w, 8)
+        gather_@p(high, low, w, 16)
     tree_@p(high, low, 1)
     total[0] = high[0]
     lost[0] = low[0]
@@ -364,9 +385,10 @@ cdef void close_@s(@r *s) noexcept nogil:
 
 cdef void finish_@s(const @r *x, const @r *g, @r *y, intptr_t n, @r *s) noexcept nogil:
     @finish_row
+"""
 
-
-cdef void rows_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *s) noexcept nogil:
+ROWS = """
+cdef void batch_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *s) noexcept nogil:
     # At most 32 rows of at most SEGMENT elements: what is done once a row is done for 8 of them at a time.
     @numbers
     cdef @r w[32 * 8]
@@ -375,7 +397,7 @@ cdef void rows_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, i
     cdef @wide losts[32]
     cdef intptr_t up = (rows + 7) // 8 * 8, b, j, r
     if 0 < n < 64:
-        turned_@s(x, ldx, g, ldg, y, ldy, rows, n, s)
+        turned_@s(x, ldx, y, ldy, rows, n, s)
         return
     for b in range(0, up, 8):
         for j in range(b, b + 8):
@@ -384,10 +406,19 @@ cdef void rows_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, i
     for b in range(8 * rows, 8 * up, 8):
         for j in range(b, b + 8):
             w[j] = 0
-    @largest_rows
     for r in range(rows):
-        @state_of_row
-        segment_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, s, &totals[r], &losts[r], &lanes[r])
+        peaks_@p(x + r * ldx, n, sign, w + 8 * r)
+    for b in range(0, up, 8):
+        turn_@p(w + 8 * b, 8, turned, 8)
+        for j in range(8):
+            m[b + j] = peak_@p(turned + j, 8) + 0
+        for j in range(b, b + 8):
+            c[j], k[j], floor[j] = anchor_@p(m[j], inverse, temperature)
+    for r in range(rows):
+        if m[r] - m[r] != 0:
+            alike[r] = alike_@p(x + r * ldx, 1, n, m[r] * sign)
+        s[M], s[C], s[K], s[FLOOR] = m[r], c[r], k[r], floor[r]
+        segment_@s(x + r * ldx, NULL, y + r * ldy, n, s, &totals[r], &losts[r], &lanes[r])
     for b in range(0, up, 8):
         for j in range(b, b + 8):
             into_@p(&sums[j], &rests[j], totals[j], losts[j])
@@ -395,6 +426,62 @@ cdef void rows_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, i
             value_low[j] = @low_columns
     for r in range(rows):
         @finish_rows
+
+
+cdef void rows_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *s) noexcept nogil:
+    # Rows of at most SEGMENT elements, in batches that stay in the first-level cache.
+    cdef intptr_t each = 32 if n <= 64 else 1 if n > 2048 else 2048 // n, r = 0
+    while r < rows:
+        batch_@s(x + r * ldx, ldx, NULL, 0, y + r * ldy, ldy, rows - r if rows - r < each else each, n, s)
+        r += each
+"""
+
+ROWS_BACKWARD = """
+cdef void batch_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *s) noexcept nogil:
+    # At most 8 rows of at most SEGMENT elements.
+    cdef @r w[128]
+    cdef @r turned[128]
+    cdef @wide totals[8]
+    cdef @wide losts[8]
+    cdef @r sums[8]
+    cdef @r rests[8]
+    cdef @r values[8]
+    cdef @r v
+    cdef @r @names
+    cdef intptr_t j, r
+    @load
+    for j in range(8):
+        sums[j] = rests[j] = totals[j] = losts[j] = 0
+    if n <= 64:
+        for r in range(rows):
+            if n == 16:
+                for j in range(16):
+                    w[16 * r + j] = @term_sixteen
+            else:
+                rest_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, @names, w + 16 * r, w)
+        for r in range(rows, 8):
+            for j in range(16):
+                w[16 * r + j] = 0
+        turn_@p(w, 16, turned, 8)
+        turn_@p(w + 8, 16, turned + 64, 8)
+        whole_@p(totals, losts, turned, 8)
+    else:
+        for r in range(rows):
+            segment_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, s, &totals[r], &losts[r], &v)
+    for j in range(8):
+        into_@p(&sums[j], &rests[j], totals[j], losts[j])
+        values[j] = @close_batch
+    for r in range(rows):
+        value = values[r]
+        result_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, @names)
+
+
+cdef void rows_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *s) noexcept nogil:
+    # Rows of at most SEGMENT elements, in batches that stay in the first-level cache.
+    cdef intptr_t each = 8 if n <= 256 else 1, r = 0
+    while r < rows:
+        batch_@s(x + r * ldx, ldx, g + r * ldg, ldg, y + r * ldy, ldy, rows - r if rows - r < each else each, n, s)
+        r += each
 """
 
 NUMBERS = """
@@ -418,20 +505,6 @@ CLEAR = """
     for j in range(32):
         lanes[j] = alike[j] = sums[j] = rests[j] = c[j] = k[j] = floor[j] = 0
         m[j] = -INFINITY
-"""
-
-LARGEST_ROWS = """
-    for r in range(rows):
-        peaks_@p(x + r * ldx, n, sign, w + 8 * r)
-    for b in range(0, up, 8):
-        turn_@p(w + 8 * b, 8, turned, 8)
-        for j in range(8):
-            m[b + j] = peak_@p(turned + j, 8) + 0
-        for j in range(b, b + 8):
-            c[j], k[j], floor[j] = anchor_@p(m[j], inverse, temperature)
-    for r in range(rows):
-        if m[r] - m[r] != 0:
-            alike[r] = alike_@p(x + r * ldx, 1, n, m[r] * sign)
 """
 
 # A function, for its array to end with it: so the C compiler keeps it in registers.
@@ -472,13 +545,13 @@ RESULT_ROW = """
 COLUMNS = """
 cdef void columns_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t n, @r *s) noexcept nogil:
     cdef @r scratch[@scratch]
-    cdef @wide high[8 * 32]
-    cdef @wide low[8 * 32]
+    cdef @wide high[16 * 32]
+    cdef @wide low[16 * 32]
     cdef @r t[32]
-    cdef @r w[32]
+    cdef @r w[16 * 32]
     cdef @r none[32]
     @numbers
-    cdef const @r *q[8]
+    cdef const @r *q[4]
     cdef @r *e
     cdef @r v
     cdef intptr_t lde, segment, start, stop, rows, i, j, l, p
@@ -497,20 +570,23 @@ cdef void columns_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y
                 for j in range(32):
                     e[i * lde + j] = t[j]
                 @count_columns
-            for l in range(8):
-                for p in range(8):
-                    q[p] = e + (8 * p + l) * lde if 8 * p + l < rows else none
+            for l in range(16):
+                for p in range(4):
+                    q[p] = e + (16 * p + l) * lde if 16 * p + l < rows else none
                 if rows <= 16:
                     for j in range(32):
-                        w[j] = q[0][j] + q[1][j]
+                        w[l * 32 + j] = q[0][j]
                 else:
                     for j in range(32):
-                        w[j] = @fold_columns
-                if start == segment:
-                    begin_@p(high + l * 32, low + l * 32, w, 32)
-                else:
-                    gather_@p(high + l * 32, low + l * 32, w, 32)
-        tree_@p(high, low, 32)
+                        w[l * 32 + j] = (q[0][j] + q[2][j]) + (q[1][j] + q[3][j])
+            if n <= 64:
+                whole_@p(high, low, w, 32)
+            elif start == segment:
+                begin_@p(high, low, w, 512)
+            else:
+                gather_@p(high, low, w, 512)
+        if n > 64:
+            tree_@p(high, low, 32)
         for j in range(32):
             into_@p(&sums[j], &rests[j], high[j], low[j])
     for j in range(32):
@@ -521,15 +597,13 @@ cdef void columns_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y
 
 # Fewer than 64 numbers: what is done once a row would take longer than turning rows into columns, 8 numbers of 8 rows in registers.
 TURNED = """
-cdef void turned_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *s) noexcept nogil:
+cdef void turned_@s(const @r *x, intptr_t ldx, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *s) noexcept nogil:
     cdef @r xs[64 * 32]
-    @gradients
     cdef intptr_t j
     if rows < 32:
         memset(xs, 0, n * 32 * sizeof(@r))
     turn_all_@p(x, ldx, xs, 32, rows, n)
-    @turn_gradients
-    columns_@s(xs, 32, @gs, 32, xs, 32, n, s)
+    columns_@s(xs, 32, NULL, 0, xs, 32, n, s)
     @turn_back
 """
 
@@ -615,7 +689,12 @@ def operation(name, precision, scaled):
     text = text.replace("@term(x[i + j], g[i + j])", call("x[i + j]", "g[i + j]"))
     text = text.replace("@term(pads[j], padg[j])", call("pads[j]", "padg[j]"))
     finish, store, finished = how.get("finish"), how.get("store", False), ""
-    result_row, finish_row, finish_rows, finish_columns = "pass", "y[0] = s[VALUE]", "y[r * ldy] = value[r]", "for j in range(32):\n    y[j] = value[j]"
+    result_row, finish_row, finish_rows, finish_columns = (
+        "pass",
+        "y[0] = s[VALUE]",
+        "y[r * ldy] = value[r]",
+        "for j in range(32):\n    y[j] = value[j]",
+    )
     if finish:
         source = "y" if store else "x"
         result_row = RESULT_ROW.replace("@finish_pad", element(finish, "pads[j]", "padg[j]", "pads[j]"))
@@ -625,7 +704,9 @@ def operation(name, precision, scaled):
         finish_rows = "result_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, @of_row)"
         v = f"{source}[i * ld{source} + j]"
         body = element(finish, v, "g[i * ldg + j]", v, "j")
-        finish_columns = f"for i in range(n):\n    for j in range(32):\n        t[j] = {body}\n    for j in range(32):\n        y[i * ldy + j] = t[j]"
+        finish_columns = (
+            f"for i in range(n):\n    for j in range(32):\n        t[j] = {body}\n    for j in range(32):\n        y[i * ldy + j] = t[j]"
+        )
         if name in REPAIR:
             value, rest = (part.replace("@a", "s[INFINITE]") for part in REPAIR[name])
             finish_row += f"\nif s[M] == INFINITY:\n    repair_@p(y, 1, n, {value}, {rest})"
@@ -642,12 +723,13 @@ def operation(name, precision, scaled):
     close_columns, low_columns = (
         _renamed(part, lambda n: n if n.startswith("inverse") else f"{arrays.get(n, n)}[j]") for part in (close, low_close)
     )
-    columns = COLUMNS.replace("@term(x[(start + i) * ldx + j], g[(start + i) * ldg + j])", call("x[(start + i) * ldx + j]", "g[(start + i) * ldg + j]", "j"))
+    columns = COLUMNS.replace(
+        "@term(x[(start + i) * ldx + j], g[(start + i) * ldg + j])", call("x[(start + i) * ldx + j]", "g[(start + i) * ldg + j]", "j")
+    )
     text = _fill(
-        columns + "\n" + TURNED + "\n" + text,
+        columns + ("\n" + TURNED if forward else "") + "\n" + text + (ROWS if forward else ROWS_BACKWARD),
         numbers=NUMBERS,
         clear=CLEAR,
-        largest_rows=LARGEST_ROWS if forward else "pass",
         largest=LARGEST_COLUMNS if forward else "pass",
         finished=finished or "\n",
         parameters=", ".join(f"@r {n}" for n in names),
@@ -661,20 +743,18 @@ def operation(name, precision, scaled):
         low_row=low_row,
         close_columns=close_columns,
         low_columns=low_columns,
-        state_of_row="s[M], s[C], s[K], s[FLOOR], s[VALUE], s[VALUE_LOW] = m[r], c[r], k[r], floor[r], value[r], value_low[r]",
-        fold=_fold("t[j + {step}]"),
-        fold_columns=_fold("q[{p}][j]"),
+        close_batch=_renamed(close, lambda n: {"high": "sums[j]", "low": "rests[j]"}.get(n, n)),
+        term_sixteen=call("x[r * ldx + j]", "g[r * ldg + j]"),
         count_eight=f"for j in range(8):\n    counts[j] += 1 if x[i + j]{sign} == m else 0" if count else "pass",
-        count_block=f"for i in range(0, 64, 8):\n    for j in range(8):\n        counts[j] += 1 if x[start + i + j]{sign} == m else 0" if count else "pass",
+        count_block=f"for i in range(0, 64, 8):\n    for j in range(8):\n        counts[j] += 1 if x[start + i + j]{sign} == m else 0"
+        if count
+        else "pass",
         count_pad=f"for j in range(8):\n    counts[j] += 1 if pads[j]{sign} == m else 0" if count else "pass",
         count_tree="counted[0] = counted[0] + counted_@p(counts)" if count else "pass",
         count_columns=f"for j in range(32):\n    lanes[j] += 1 if x[(start + i) * ldx + j]{sign} == m[j] else 0" if count else "pass",
         store_block="for j in range(64):\n    y[start + j] = t[j]" if store else "pass",
         store_eight="for j in range(8):\n    y[i + j] = t[i + j]" if store else "pass",
         store_tail="put_@p(y + i, t + i, left)" if store else "pass",
-        gradients="pass" if forward else "cdef @r gs[64 * 32]",
-        turn_gradients="pass" if forward else "if rows < 32:\n    memset(gs, 0, n * 32 * sizeof(@r))\nturn_all_@p(g, ldg, gs, 32, rows, n)",
-        gs="xs" if forward else "gs",
         turn_back="turn_all_@p(xs, 32, y, ldy, n, rows)" if finish else "for j in range(rows):\n    y[j * ldy] = xs[j]",
         pad=("-INFINITY" + sign) if forward else "0",
         pad_g="pass" if forward else "for l in range(8):\n    padg[l] = g[i + l] if l < left else 0",
@@ -707,7 +787,12 @@ def generate():
                 table.append(f"    table['{name}', '{precision}', {scaled}] = ({', '.join(f'<intptr_t><void *>{p}' for p in pointers)})")
     lines = [line for precision in catalog.DTYPES for line in intrinsics(CythonWriter(precision))]
     converters = [f"fastact_{way}_{half}" for half in ("float16", "bfloat16") for way in ("widen", "narrow")]
-    end = ["def kernels():", '    """Addresses of the row kernels by (operation, dtype, scaled), and of the converters by name."""', "    table = {}", *table]
+    end = [
+        "def kernels():",
+        '    """Addresses of the row kernels by (operation, dtype, scaled), and of the converters by name."""',
+        "    table = {}",
+        *table,
+    ]
     end += [f"    table['{name.removeprefix('fastact_')}'] = <intptr_t><void *>{name}" for name in converters] + ["    return table"]
     head = HEADER.format(intrinsics="\n".join(lines), state=", ".join(name.upper() for name in STATE))
     return head + "\n".join(parts) + "\n\n" + "\n".join(end) + "\n"

@@ -16,6 +16,7 @@ namespace fastact {
 namespace {
 
 constexpr intptr_t LANES = 32, SEGMENT = 8192;   // as in generate_rows.py
+constexpr intptr_t MANY = 16384;            // elements of a call of `rows` straight from memory
 constexpr intptr_t TOGETHER = 2048;         // elements of the rows that one call of `rows` gets: they stay in the first-level cache
 constexpr intptr_t FEW = 8;                 // fewer columns side by side would leave most of the lanes idle
 constexpr intptr_t NARROW = 4096;           // longer rows are not copied into blocks of columns, which would leave the cache
@@ -401,7 +402,10 @@ bool Rows::run() {
     for (int k : {0, 1, 3}) straight = straight && (!used[k] || plain[k]);
     beside = beside && (straight || job.n <= NARROW);
     inner = beside ? job.shape[last] : count;
-    if (!beside && !job.offsets && job.n <= SEGMENT) together = std::max<intptr_t>(1, std::min(LANES, TOGETHER / std::max<intptr_t>(1, job.n)));
+    if (!beside && !job.offsets && job.n <= SEGMENT) {
+        const bool direct = all_direct() && job.ndim <= 1;   // nothing is copied: so many that a call costs nothing
+        together = std::max<intptr_t>(1, direct ? MANY / std::max<intptr_t>(1, job.n) : std::min(LANES, TOGETHER / std::max<intptr_t>(1, job.n)));
+    }
 
     const intptr_t tasks = beside ? count / inner * ((inner + LANES - 1) / LANES) : (count + together - 1) / together;
     if (beside || !all_direct() || (together > 1 && job.ndim > 1)) {   // rows at uneven distances are gathered

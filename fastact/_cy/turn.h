@@ -9,23 +9,25 @@
 
 static inline void turn_float32(const float *from, intptr_t from_step, float *to, intptr_t to_step)
 {
-    __m256 row[8], pair[8], four[8];
-    int i;
-    for (i = 0; i < 8; i++) row[i] = _mm256_loadu_ps(from + from_step * i);
-    for (i = 0; i < 8; i += 2) {
-        pair[i] = _mm256_unpacklo_ps(row[i], row[i + 1]);
-        pair[i + 1] = _mm256_unpackhi_ps(row[i], row[i + 1]);
-    }
-    for (i = 0; i < 8; i += 4) {
-        four[i] = _mm256_shuffle_ps(pair[i], pair[i + 2], 0x44);
-        four[i + 1] = _mm256_shuffle_ps(pair[i], pair[i + 2], 0xee);
-        four[i + 2] = _mm256_shuffle_ps(pair[i + 1], pair[i + 3], 0x44);
-        four[i + 3] = _mm256_shuffle_ps(pair[i + 1], pair[i + 3], 0xee);
-    }
-    for (i = 0; i < 4; i++) {
-        _mm256_storeu_ps(to + to_step * i, _mm256_permute2f128_ps(four[i], four[i + 4], 0x20));
-        _mm256_storeu_ps(to + to_step * (i + 4), _mm256_permute2f128_ps(four[i], four[i + 4], 0x31));
-    }
+    /* No loops: not all would be unrolled, and arrays would then be in memory. */
+    const __m256 a = _mm256_loadu_ps(from), b = _mm256_loadu_ps(from + from_step);
+    const __m256 c = _mm256_loadu_ps(from + 2 * from_step), d = _mm256_loadu_ps(from + 3 * from_step);
+    const __m256 e = _mm256_loadu_ps(from + 4 * from_step), f = _mm256_loadu_ps(from + 5 * from_step);
+    const __m256 g = _mm256_loadu_ps(from + 6 * from_step), h = _mm256_loadu_ps(from + 7 * from_step);
+    const __m256 ab = _mm256_unpacklo_ps(a, b), AB = _mm256_unpackhi_ps(a, b), cd = _mm256_unpacklo_ps(c, d), CD = _mm256_unpackhi_ps(c, d);
+    const __m256 ef = _mm256_unpacklo_ps(e, f), EF = _mm256_unpackhi_ps(e, f), gh = _mm256_unpacklo_ps(g, h), GH = _mm256_unpackhi_ps(g, h);
+    const __m256 ad0 = _mm256_shuffle_ps(ab, cd, 0x44), ad1 = _mm256_shuffle_ps(ab, cd, 0xee);
+    const __m256 ad2 = _mm256_shuffle_ps(AB, CD, 0x44), ad3 = _mm256_shuffle_ps(AB, CD, 0xee);
+    const __m256 eh0 = _mm256_shuffle_ps(ef, gh, 0x44), eh1 = _mm256_shuffle_ps(ef, gh, 0xee);
+    const __m256 eh2 = _mm256_shuffle_ps(EF, GH, 0x44), eh3 = _mm256_shuffle_ps(EF, GH, 0xee);
+    _mm256_storeu_ps(to, _mm256_permute2f128_ps(ad0, eh0, 0x20));
+    _mm256_storeu_ps(to + to_step, _mm256_permute2f128_ps(ad1, eh1, 0x20));
+    _mm256_storeu_ps(to + 2 * to_step, _mm256_permute2f128_ps(ad2, eh2, 0x20));
+    _mm256_storeu_ps(to + 3 * to_step, _mm256_permute2f128_ps(ad3, eh3, 0x20));
+    _mm256_storeu_ps(to + 4 * to_step, _mm256_permute2f128_ps(ad0, eh0, 0x31));
+    _mm256_storeu_ps(to + 5 * to_step, _mm256_permute2f128_ps(ad1, eh1, 0x31));
+    _mm256_storeu_ps(to + 6 * to_step, _mm256_permute2f128_ps(ad2, eh2, 0x31));
+    _mm256_storeu_ps(to + 7 * to_step, _mm256_permute2f128_ps(ad3, eh3, 0x31));
 }
 #elif defined(__SSE2__) || defined(_M_X64)
 #include <xmmintrin.h>
