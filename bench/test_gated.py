@@ -24,7 +24,7 @@ def arrays(size):
     value, gate, grad = (rng.normal(size=shape).astype(np.float32) for _ in range(3))
     return {
         "value": value, "gate": gate, "grad": grad, "x": np.concatenate([value, gate], -1), "b": rng.normal(size=CHANNELS).astype(np.float32),
-        "w": np.full(CHANNELS, 0.25, np.float32), "y": np.ones_like(value), "dy": np.ones_like(value), "db": np.ones(CHANNELS, np.float32),
+        "w": np.full(CHANNELS, 0.25, np.float32), "y": np.ones_like(value), "dy": np.ones_like(value), "dx": np.ones((shape[0], 2 * CHANNELS), np.float32), "db": np.ones(CHANNELS, np.float32),
         "mask": rng.random(shape) < 0.9,
     }  # fmt: skip
 
@@ -45,6 +45,11 @@ CASES = {
         "p = 0.5 * (1 + erf(gate / 2**0.5)); grad * gate * p, grad * value * (p + gate * np.exp(-0.5 * gate * gate) * 0.3989423)",
     ),
     "glu": ("f.glu(x, out=y)", "F.glu(x, -1)", "x[:, :1024] / (1 + np.exp(-x[:, 1024:]))"),
+    "glu backward": (
+        "f.glu.backward(grad, x, out=dx)",
+        "a.glu_backward(grad, x, -1)",
+        "s = 1 / (1 + np.exp(-x[:, 1024:])); np.concatenate([grad * s, grad * x[:, :1024] * s * (1 - s)], -1)",
+    ),
     "bias gelu": ("f.bias('gelu')(value, b, out=y)", "F.gelu(value + b)", "t = value + b; t * (0.5 * (1 + erf(t / 2**0.5)))"),
     "bias gelu backward": (
         "f.bias('gelu').backward(grad, value, b, out=(y, db))",

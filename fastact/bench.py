@@ -124,7 +124,9 @@ def alternate(contenders, rounds=ROUNDS, seconds=BATCH_SECONDS, rest=REST_SECOND
     seconds : float
         About how long a batch is.
     rest : float
-        Pause before each batch, which begins with calls that are not timed: threads and caches are warm then.
+        Pause before each batch, repeated while threads of this process still work: those of OpenMP spin for milliseconds after a call
+        (torch's for 6 to 9), and would take a processor from who is next. A batch begins with calls that are not timed: threads and
+        caches are warm then.
 
     Returns
     -------
@@ -145,7 +147,7 @@ def alternate(contenders, rounds=ROUNDS, seconds=BATCH_SECONDS, rest=REST_SECOND
         order = list(contenders)
         for _ in range(rounds):
             for name in order:
-                time.sleep(rest)
+                _rest(rest)
                 timers[name](max(1, numbers[name] // 4))
                 spent = timers[name](numbers[name])
                 for _ in range(RETRIES):
@@ -155,6 +157,15 @@ def alternate(contenders, rounds=ROUNDS, seconds=BATCH_SECONDS, rest=REST_SECOND
                 samples[name].append(spent / numbers[name])
             order.append(order.pop(0))
     return samples
+
+
+def _rest(seconds):
+    """Sleep, and on until the process is idle; not forever, since some thread may always work."""
+    for _ in range(25):
+        busy = time.process_time()
+        time.sleep(seconds)
+        if time.process_time() - busy < seconds / 8:
+            return
 
 
 def ratio(samples, one, other):
