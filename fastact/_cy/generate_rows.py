@@ -347,12 +347,7 @@ cdef void segment_@s(const @r *x, const @r *g, @r *y, intptr_t n, const @r *s, @
     for j in range(16):
         high[j] = low[j] = 0
     while start + 64 <= n:
-        for j in range(64):
-            t[j] = @term(x[start + j], g[start + j])
-        @count_block
-        @store_block
-        for j in range(16):
-            w[j] = (t[j] + t[j + 32]) + (t[j + 16] + t[j + 48])
+        @block
         gather_@p(high, low, w, 16)
         start += 64
     if start < n:
@@ -436,49 +431,74 @@ cdef void rows_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, i
         r += each
 """
 
+BLOCK = """
+    for j in range(64):
+        t[j] = @term(x[start + j], g[start + j])
+    @count_block
+    @store_block
+    for j in range(16):
+        w[j] = (t[j] + t[j + 32]) + (t[j + 16] + t[j + 48])
+"""
+
+# Where nothing else is done with the terms they stay in registers.
+BLOCK_BACKWARD = """
+    for j in range(16):
+        w[j] = (@block0 + @block32) + (@block16 + @block48)
+"""
+
+# Where little is computed, what is done for several rows at a time is the sum alone.
 ROWS_BACKWARD = """
 cdef void batch_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *s) noexcept nogil:
-    # At most 8 rows of at most SEGMENT elements.
-    cdef @r w[128]
+    # At most 32 rows of at most SEGMENT elements; the commonest short ones without what others need.
+    cdef @r w[32 * 16]
     cdef @r turned[128]
-    cdef @wide totals[8]
-    cdef @wide losts[8]
-    cdef @r sums[8]
-    cdef @r rests[8]
-    cdef @r values[8]
+    cdef @wide totals[32]
+    cdef @wide losts[32]
+    cdef @r sums[32]
+    cdef @r rests[32]
+    cdef @r values[32]
     cdef @r v
     cdef @r @names
-    cdef intptr_t j, r
+    cdef intptr_t up = (rows + 7) // 8 * 8, b, j, r
     @load
-    for j in range(8):
-        sums[j] = rests[j] = totals[j] = losts[j] = 0
+    for b in range(0, up, 8):
+        for j in range(b, b + 8):
+            sums[j] = rests[j] = totals[j] = losts[j] = 0
     if n <= 64:
         for r in range(rows):
             if n == 16:
                 for j in range(16):
-                    w[16 * r + j] = @term_sixteen
+                    w[16 * r + j] = @row0
+            elif n == 64:
+                for j in range(16):
+                    w[16 * r + j] = (@row0 + @row32) + (@row16 + @row48)
             else:
                 rest_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, @names, w + 16 * r, w)
-        for r in range(rows, 8):
+        for r in range(rows, up):
             for j in range(16):
                 w[16 * r + j] = 0
-        turn_@p(w, 16, turned, 8)
-        turn_@p(w + 8, 16, turned + 64, 8)
-        whole_@p(totals, losts, turned, 8)
+        for b in range(0, up, 8):
+            turn_@p(w + 16 * b, 16, turned, 8)
+            turn_@p(w + 16 * b + 8, 16, turned + 64, 8)
+            whole_@p(totals + b, losts + b, turned, 8)
     else:
         for r in range(rows):
             segment_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, s, &totals[r], &losts[r], &v)
-    for j in range(8):
-        into_@p(&sums[j], &rests[j], totals[j], losts[j])
-        values[j] = @close_batch
+    for b in range(0, up, 8):
+        for j in range(b, b + 8):
+            into_@p(&sums[j], &rests[j], totals[j], losts[j])
+            values[j] = @close_batch
     for r in range(rows):
         value = values[r]
-        result_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, @names)
+        if n == 16:
+            finished_@s(x + r * ldx, g + r * ldg, y + r * ldy, 16, @names)
+        else:
+            result_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, @names)
 
 
 cdef void rows_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *s) noexcept nogil:
     # Rows of at most SEGMENT elements, in batches that stay in the first-level cache.
-    cdef intptr_t each = 8 if n <= 256 else 1, r = 0
+    cdef intptr_t each = 32 if n <= 64 else 8 if n <= 256 else 1, r = 0
     while r < rows:
         batch_@s(x + r * ldx, ldx, g + r * ldg, ldg, y + r * ldy, ldy, rows - r if rows - r < each else each, n, s)
         r += each
@@ -685,7 +705,8 @@ def operation(name, precision, scaled):
         return element(how["term"], v, other, v, lane)
 
     # The operand y of a backward pass is its x.
-    text = ROW.replace("@term(x[start + j], g[start + j])", call("x[start + j]", "g[start + j]"))
+    forward_block = _fill(BLOCK).replace("@term(x[start + j], g[start + j])", call("x[start + j]", "g[start + j]"))
+    text = _fill(ROW, block=forward_block if forward else BLOCK_BACKWARD)
     text = text.replace("@term(x[i + j], g[i + j])", call("x[i + j]", "g[i + j]"))
     text = text.replace("@term(pads[j], padg[j])", call("pads[j]", "padg[j]"))
     finish, store, finished = how.get("finish"), how.get("store", False), ""
@@ -744,7 +765,8 @@ def operation(name, precision, scaled):
         close_columns=close_columns,
         low_columns=low_columns,
         close_batch=_renamed(close, lambda n: {"high": "sums[j]", "low": "rests[j]"}.get(n, n)),
-        term_sixteen=call("x[r * ldx + j]", "g[r * ldg + j]"),
+        **{f"block{i}": call(f"x[start + j + {i}]", f"g[start + j + {i}]") for i in (0, 16, 32, 48)},
+        **{f"row{i}": call(f"x[r * ldx + j + {i}]", f"g[r * ldg + j + {i}]") for i in (0, 16, 32, 48)},
         count_eight=f"for j in range(8):\n    counts[j] += 1 if x[i + j]{sign} == m else 0" if count else "pass",
         count_block=f"for i in range(0, 64, 8):\n    for j in range(8):\n        counts[j] += 1 if x[start + i + j]{sign} == m else 0"
         if count
