@@ -4,6 +4,12 @@
 
 All four must pass, and a test that every kind skips is a failure: nobody would notice what it no longer checks. The wheels are built
 from the source distribution, so that is checked too.
+
+    python3 ci/kinds.py --keep FOLDER --but-one
+    python3 ci/run.py --fresh test --junit-xml=FOLDER/extension-and-Numba.xml
+    python3 ci/kinds.py --keep FOLDER --compare
+
+does the same with the installation that the README's command makes as the first kind.
 """
 
 import argparse
@@ -74,14 +80,30 @@ def never_run(reports):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", metavar="FOLDER", type=Path, help="an empty or new folder to work in, which stays")
+    parser.add_argument("--but-one", action="store_true", help="leave out the first kind")
+    parser.add_argument("--compare", action="store_true", help="only say which tests no kind ran, by the reports in the folder")
     options, rest = parser.parse_known_args()
     with contextlib.ExitStack() as stack:
         folder = options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fastact-")))
         folder.mkdir(parents=True, exist_ok=True)
-        sys.exit(check(folder.resolve(), rest))
+        if options.compare:
+            sys.exit(compare([outcomes(_report(folder, kind)) for kind in KINDS]))
+        sys.exit(check(folder.resolve(), list(KINDS)[options.but_one :], rest))
 
 
-def check(folder, rest):
+def compare(reports):
+    """Say which tests no kind runs; 1 if there are any."""
+    silent = never_run(reports)
+    for module, name in silent:
+        print(f"skipped in every kind: {module}::{name}")
+    return int(bool(silent))
+
+
+def _report(folder, kind):
+    return folder / f"{kind.replace(' ', '-')}.xml"
+
+
+def check(folder, kinds, rest):
     import tomllib  # not above: an old Python is to hear from `environment` that it is one
 
     needed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]["test"]
@@ -90,7 +112,8 @@ def check(folder, rest):
     shutil.copytree(ROOT / "tests", suite / "tests", ignore=environment.REMAINS)
     shutil.copy(ROOT / "pyproject.toml", suite)
     reports, lines, codes = [], [], []
-    for kind, (extension, numba) in KINDS.items():
+    for kind in kinds:
+        extension, numba = KINDS[kind]
         say(f"Installing: {kind}")
         venv = Environment(folder / kind.replace(" ", "-"))
         venv.pip("install", "--quiet", wheels[extension], *needed)
@@ -99,7 +122,7 @@ def check(folder, rest):
         there = venv.where()
         if ("no extension" not in there, "no Numba" not in there) != (extension, numba):
             sys.exit(f"This is not the installation that was to be: {kind}")
-        report, start = folder / f"{venv.folder.name}.xml", time.monotonic()
+        report, start = _report(folder, kind), time.monotonic()
         command = [venv.python, "-m", "pytest", "-n", "auto", "-q", "-r", "fE", f"--junit-xml={report}", *rest]
         variables = environment.clean(PYTHONSAFEPATH="1", FASTACT_CACHE_DIR=str(folder / "cache" / venv.folder.name))
         codes.append(subprocess.run([str(c) for c in command], check=False, cwd=suite, env=variables).returncode)
@@ -107,13 +130,11 @@ def check(folder, rest):
         count = collections.Counter(reports[-1].values())
         seconds = time.monotonic() - start
         lines.append(f"{kind:20} {count['passed']:8,} passed {count['failed']:5,} failed {count['skipped']:5,} skipped {seconds:6.0f} s")
-    say("The four kinds")
+    say("The kinds")
     print(*lines, sep="\n")
-    silent = never_run(reports)
-    for module, name in silent:
-        print(f"skipped in every kind: {module}::{name}")
-    print("All is well." if not silent and not any(codes) else "Something is wrong.", flush=True)
-    return 1 if silent or any(codes) else 0
+    wrong = any(codes) or (len(kinds) == len(KINDS) and compare(reports))
+    print("Something is wrong." if wrong else "All is well.", flush=True)
+    return int(wrong)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ from .primitives import (
     SINE_REACH,
     SQUARE_REACH,
     UNBIAS,
+    biased_exp,
     exp,
     exp_expm1_parts,
     exp_parts,
@@ -58,6 +59,7 @@ from .primitives import (
     gauss_parts,
     gauss_parts_near,
     half_erfc_parts,
+    half_expm1_parts,
     hazard_parts,
     log,
     log1p_whole,
@@ -367,8 +369,8 @@ def sparse_sigmoid(x, *, at_limits=0.0):
 def elu(x, alpha=1.0):
     """Exponential linear unit: x where it is positive, else alpha * (exp(x) - 1)."""
     q, n = exp_parts(maximum(minimum(x, 0), -EXP_REACH))
-    p = power(n)
-    return select(x >= 0, x, alpha * fma(p, q, p - 1)), select(x > 0, 1, scale(alpha * (1 + q), n))
+    p = alpha * power(n)
+    return select(x >= 0, x, fma(p, q, p - alpha)), select(x > 0, 1, fma(p, q, p))
 
 
 @from_output(elu, nonnegative=("alpha",))
@@ -394,7 +396,7 @@ def celu(x, alpha=1.0):
     u = m * r
     q, n = exp_parts_less(u, -ratio_rest(u, m, alpha) * r)
     p = power(n)
-    return select(x >= 0, x, alpha * fma(p, q, p - 1)), select(x > 0, 1, scale(1 + q, n))
+    return select(x >= 0, x, alpha * fma(p, q, p - 1)), select(x > 0, 1, fma(p, q, p))
 
 
 @from_output(celu, nonnegative=("alpha",))
@@ -509,11 +511,11 @@ def log_sigmoid_from_output(y):
 )
 def tanh(x):
     """Hyperbolic tangent, from -1 to 1."""
-    q, n, e = exp_expm1_parts(-2 * minimum(abs(x), EXP_REACH / 2))
-    half = -0.5 * e
+    q, n, half = half_expm1_parts(-2 * minimum(abs(x), EXP_REACH / 2))
     r = 1 / (1 - half)
-    w = (1 + q) * r * power(n)  # 1 - abs(tanh x)
-    return copysign(fma(half, half * r, half), x), fma(-w, w, w + w)
+    m = fma(r, q, r)
+    w = scale(m + m, n)  # 2 - 2 * abs(tanh x)
+    return copysign(fma(half, half * r, half), x), fma(-0.25 * w, w, w)
 
 
 @from_output(tanh)
@@ -648,7 +650,8 @@ def softsign_from_output(y):
 def log1p_exp(v, low):
     """log1p(z) and sigmoid's two sides, z / (1 + z) and 1 / (1 + z), for z = exp(-(v + low)); 0 <= v <= EXP_REACH."""
     q, n = exp_parts_less(-v, low)
-    z = (1 + q) * power(n)
+    p = power(n)
+    z = fma(p, q, p)
     r = 1 / (1 + z)
     return small_log1p(z), fma(-z, z * r, z), r
 
@@ -729,13 +732,13 @@ def sqrtsoftplus(x):
 def gated(x, u, v, low, slope):
     """x * sigmoid(u) and its derivative, for |u| = v + low and slope = x du/dx; v <= EXP_REACH."""
     q, n = exp_parts_less(-v, low)
-    m = 1 + q
-    z = m * power(n)
+    m = biased_exp(q, n)
+    z = m * UNBIAS
     r = 1 / (1 + z)
     t = z * r
-    g = fma(-m, t, m)  # m / (1 + z): the power of two comes last, so that -91 keeps its digits
-    left = scale(g * fma(slope, t, 1 - slope), n)
-    return select(u < 0, scale(g * x, n), x * r), select(u < 0, left, 1 - left)
+    g = fma(-m, t, m)  # m / (1 + z): the bias goes last, so that -91 keeps its digits
+    left = g * fma(slope, t, 1 - slope) * UNBIAS
+    return select(u < 0, g, r) * x * select(u < 0, UNBIAS, 1), select(u < 0, left, 1 - left)
 
 
 @activation(
@@ -827,15 +830,17 @@ def gelu(x):
     # Far out Phi(-a) = p (1 + q) d / (a b d + over); near 0 Phi = 1/2 + x over and n = 0. NaN is not far and stays what it is.
     far = abs(x) >= NEAR
     rest = either_polynomial(far, a, PHI_FAR_REST, square, PHI_NEAR_REST)
-    over = fma(rest, select(far, a, square), select(far, PHI_FAR_0, PHI0))
+    variable = select(far, a, square)
+    over = fma(rest, variable, select(far, PHI_FAR_0, PHI0))
     d = polynomial(a, PHI_FAR_D)
     ad = a * d
     below = fma(BIASED_SQRT_2PI, ad, over)
     tail = -p * (ad / below)
     value = fma(select(far, q, x), select(far, tail, fma(x, over, 0.5)), select(far, select(x > 0, x, -0.0) + tail, -0.0))
-    left = fma(p, q, p) * fma(-a, PHI0 * UNBIAS, d / below)
-    middle = fma(x, fma(square, rest, fma(PHI0, q, PHI0_LOW)), fma(x, 2 * PHI0, 0.5))
-    return value, select(far, select(x < 0, left, 1 - left), middle)
+    left = fma(-a, PHI0 * UNBIAS, d / below)
+    middle = fma(square, rest, fma(PHI0, q, PHI0_LOW))
+    step = select(far, select(x > 0, 1, 0), fma(x, 2 * PHI0, 0.5))
+    return value, fma(select(far, copysign(fma(p, q, p), -x), x), select(far, left, middle), step)
 
 
 @activation(

@@ -162,6 +162,12 @@ def product_rest(a, b, product):
     return (((high_a * high_b - product) + high_a * low_b) + low_a * high_b) + low_a * low_b
 
 
+def product_sum(a, b, c):
+    """``a * b + c``, all but rounded once also where there is no fma, as long as it is no larger than ``c`` is."""
+    product = a * b
+    return (product + c) + product_rest(a, b, product)
+
+
 def copysign(magnitude, sign):
     """`magnitude` with the sign of `sign`."""
     return np.copysign(magnitude, sign)
@@ -214,8 +220,8 @@ def either_polynomial(condition, x, coefficients, other_x, other):
 INTRINSICS = {
     f.__name__: f
     for f in (
-        abs, abs_at_most, select, minimum, maximum, fma, product_rest, copysign, sqrt, biased_power, exponent, mantissa, polynomial,
-        either_polynomial,
+        abs, abs_at_most, select, minimum, maximum, fma, product_rest, product_sum, copysign, sqrt, biased_power, exponent, mantissa,
+        polynomial, either_polynomial,
     )  # fmt: skip
 }
 TABLES = {"polynomial": (1,), "either_polynomial": (2, 4)}  # which arguments are tables of coefficients

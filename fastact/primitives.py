@@ -20,6 +20,7 @@ from .language import (
     minimum,
     polynomial,
     product_rest,
+    product_sum,
     select,
 )
 
@@ -28,7 +29,8 @@ LN2_HIGH = constant(**coefficients.LN2_HIGH)  # with trailing zeros: n * LN2_HIG
 LN2_LOW = constant(**coefficients.LN2_LOW)
 HALF_LOG2E = constant(float32=LOG2E.float32 / 2, float64=LOG2E / 2)
 TWICE_LN2_HIGH = constant(float32=LN2_HIGH.float32 * 2, float64=LN2_HIGH * 2)
-TWICE_LN2_LOW = constant(float32=LN2_LOW.float32 * 2, float64=LN2_LOW * 2)
+MAGIC_LN2 = constant(float32=ROUNDING_MAGIC.float32 * TWICE_LN2_HIGH.float32, float64=ROUNDING_MAGIC * TWICE_LN2_HIGH)  # exactly
+LN2_RATIO = constant(float32=LN2_LOW.float32 / LN2_HIGH.float32, float64=LN2_LOW / LN2_HIGH)
 INFINITY = float("inf")
 NAN = float("nan")
 LARGEST = constant(float32=(2 - 2**-23) * 2.0**127, float64=(2 - 2**-52) * 2.0**1023)
@@ -95,10 +97,24 @@ def exp_expm1_parts(x):
     return q, n, fma(p, q, p - 1)
 
 
+def half_expm1_parts(x):
+    """Return q, n as `exp_parts` does, and -expm1(x) / 2; -EXP_REACH <= x <= 0."""
+    q, n = exp_parts(x)
+    h = biased_power(n) * (0.5 * UNBIAS)
+    return q, n, fma(-h, q, 0.5 - h)
+
+
+def biased_exp(q, n):
+    """exp(x) / UNBIAS for q, n of `exp_parts`: a normal number with all its digits also where exp(x) is none."""
+    p = biased_power(n)
+    return fma(p, q, p)
+
+
 def exp(x):
     """exp(x), |x| <= EXP_REACH."""
     q, n = exp_parts(x)
-    return (1 + q) * power(n)
+    p = power(n)
+    return fma(p, q, p)
 
 
 def exp_parts_less(x, low):
@@ -160,10 +176,9 @@ def ratio_rest(quotient, x, divisor):
 def gauss_parts(a):
     """Return q, n with exp(-a * a / 2) = 2**n * (1 + q); 0 <= a <= GAUSS_REACH."""
     # a * a has twice the digits there are, and exp turns a lost one into an error of a * a / 2 times as much.
-    square = a * a
-    n = fma(square, -HALF_LOG2E, ROUNDING_MAGIC)
-    whole = n - ROUNDING_MAGIC
-    r = fma(whole, -TWICE_LN2_LOW, fma(whole, -TWICE_LN2_HIGH, -square)) - square_rest(a, square)
+    n = fma(a * a, -HALF_LOG2E, ROUNDING_MAGIC)
+    multiple = product_sum(n, TWICE_LN2_HIGH, -MAGIC_LN2)  # of 2 log 2, exactly
+    r = fma(multiple, -LN2_RATIO, product_sum(-a, a, -multiple))
     return r * polynomial(r, EXPM1_OF_HALF), n
 
 

@@ -76,7 +76,8 @@
 
 #ifdef FASTACT_FMA
 #define FASTACT_PRODUCT_REST(name, real, splitter)                                                                       \
-    FASTACT_INLINE real product_rest_##name(real a, real b, real product) { return fma_##name(a, b, -product); }
+    FASTACT_INLINE real product_rest_##name(real a, real b, real product) { return fma_##name(a, b, -product); }         \
+    FASTACT_INLINE real product_sum_##name(real a, real b, real c) { return fma_##name(a, b, c); }
 #else
 #define FASTACT_PRODUCT_REST(name, real, splitter)                                                                       \
     FASTACT_INLINE real product_rest_##name(real a, real b, real product)                                                \
@@ -84,6 +85,11 @@
         real split_a = a * (real)splitter, high_a = split_a - (split_a - a), low_a = a - high_a;                         \
         real split_b = b * (real)splitter, high_b = split_b - (split_b - b), low_b = b - high_b;                         \
         return (((high_a * high_b - product) + high_a * low_b) + low_a * high_b) + low_a * low_b;                        \
+    }                                                                                                                    \
+    FASTACT_INLINE real product_sum_##name(real a, real b, real c)                                                       \
+    {                                                                                                                    \
+        real product = a * b;                                                                                            \
+        return (product + c) + product_rest_##name(a, b, product);                                                       \
     }
 #endif
 

@@ -71,6 +71,13 @@ def _product_rest(builder, a, b, product):
     return rest
 
 
+def _product_sum(builder, a, b, c):
+    if _HAS_FMA:
+        return builder.fma(a, b, c)
+    product = builder.fmul(a, b)
+    return builder.fadd(builder.fadd(product, c), _product_rest(builder, a, b, product))
+
+
 def _halves(builder, a):
     split = builder.fmul(a, ir.Constant(a.type, getattr(SPLITTER, "float64" if a.type == ir.DoubleType() else "float32")))
     high = builder.fsub(split, builder.fsub(split, a))
@@ -100,6 +107,7 @@ _define("sqrt", 1, _call("sqrt"))
 _define("copysign", 2, _call("copysign"))
 _define("fma", 3, lambda b, x, y, z: b.fma(x, y, z) if _HAS_FMA else b.fadd(b.fmul(x, y), z))
 _define("product_rest", 3, _product_rest)
+_define("product_sum", 3, _product_sum)
 _define("exponent", 1, _exponent)
 _define("mantissa", 1, _mantissa)
 _define("minimum", 2, lambda b, x, limit: b.select(b.fcmp_ordered(">", x, limit), limit, x))

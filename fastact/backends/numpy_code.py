@@ -153,6 +153,8 @@ class _Graph:
                 if v is self.other_factor(*q.args) and other is self.subtract(v, self.const(1)):
                     e = self.expm1(q.args[0])
                     return e if len(q.args) == 1 else self.add(e, self.multiply(q.args[1], self.factor(q.args[0])))
+                if other.op == "subtract" and len(q.args) == 1 and other.args[0] is v is self.multiply(other.args[1], self.other_factor(*q.args)):
+                    return self.multiply(other.args[1], self.expm1(q.args[0]))
                 if other.op == "subtract" and other.args == (v, self.multiply(v, self.factor(*q.args))):
                     return self.nothing  # what the rounding of the product lost: there is no such product here
         return self.make("add", a, b)
@@ -314,6 +316,17 @@ class _Graph:
     def exp_expm1_parts(self, x):
         return None if self.exponential == "parts" else (*self.exp_parts(x), self.expm1(x))
 
+    def half_expm1_parts(self, x):
+        if self.exponential == "parts":
+            return None
+        return (*self.exp_parts(x), self.multiply(self.const(-0.5), self.expm1(x)))
+
+    def biased_exp(self, q, n):
+        if n.op != "n":
+            return None
+        large = self.multiply(self.factor(*n.args), self.divide(self.const(1), self.const(primitives.UNBIAS)))
+        return (self.multiply(large, self.other_factor(*n.args)),)
+
     def gauss_parts(self, a):
         return self.gauss_parts_near(a, self.const(0))
 
@@ -370,6 +383,8 @@ _OWN = {
     primitives.exp_parts_less: lambda g, x, low: g.exp_parts(x, None if low in (g.const(0), g.nothing) else g.negative(low)),
     primitives.gauss_parts_near: _Graph.gauss_parts_near,
     primitives.exp_expm1_parts: _Graph.exp_expm1_parts,
+    primitives.half_expm1_parts: _Graph.half_expm1_parts,
+    primitives.biased_exp: _Graph.biased_exp,
     primitives.gauss_parts: _Graph.gauss_parts,
     primitives.mills: _Graph.mills,
     primitives.power: lambda g, n: (g.other_factor(*n.args),) if n.op == "n" else None,
