@@ -334,7 +334,7 @@ def gated(show):
 
     size = MIDDLE[1]
     for case in ("swiglu", "swiglu backward", "geglu", "geglu backward", "glu", "glu backward", "bias gelu", "bias gelu backward"):
-        what = f"{case}, float32, {size:,}"
+        what = f"in one pass: {case}, float32, {size:,}"
         against_torch, against_numpy = f"{what}: torch's time", f"{what}: NumPy's way"
         if not show.wants(against_torch) and not show.wants(against_numpy):
             continue

@@ -403,8 +403,10 @@ bool Rows::run() {
     beside = beside && (straight || job.n <= NARROW);
     inner = beside ? job.shape[last] : count;
     if (!beside && !job.offsets && job.n <= SEGMENT) {
-        const bool direct = all_direct() && job.ndim <= 1;   // nothing is copied: so many that a call costs nothing
-        together = std::max<intptr_t>(1, direct ? MANY / std::max<intptr_t>(1, job.n) : std::min(LANES, TOGETHER / std::max<intptr_t>(1, job.n)));
+        intptr_t most = std::min(LANES, TOGETHER / std::max<intptr_t>(1, job.n));
+        if (all_direct() && job.ndim <= 1)   // nothing is copied: so many that a call costs nothing, but enough calls for all threads
+            most = std::max(most, std::min(MANY / std::max<intptr_t>(1, job.n), count / (team * CHUNKS_PER_THREAD)));
+        together = std::max<intptr_t>(1, most);
     }
 
     const intptr_t tasks = beside ? count / inner * ((inner + LANES - 1) / LANES) : (count + together - 1) / together;
