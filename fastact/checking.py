@@ -39,7 +39,15 @@ def _linear(name, value, slope, both, parameters, given):
     y, _ = both(x)
     fine = np.isfinite(y)
     if fine.sum() < 3:
-        raise DerivativeError(f"{name} gives NaN or infinity nearly everywhere, as for x = {x[~fine][0]:g}; is there a logarithm or root of negative x?")
+        nodes = tracing.ordered([value])
+        constant = next((n.value for n in nodes if n.op == "const" and not math.isfinite(n.value)), None)
+        if constant is not None:
+            cause = f"the number {constant} is in it"
+        elif any(n.op == "div" and n.args[1] is value.graph.zero for n in nodes):
+            cause = "it divides by 0"
+        else:
+            cause = "is there a logarithm or root of negative x?"
+        raise DerivativeError(f"{name} gives NaN or infinity nearly everywhere, as for x = {x[~fine][0]:g}; {cause}")
     x, y = x[fine], y[fine]
     a = (y[-1] - y[0]) / (x[-1] - x[0])
     b = y[0] - a * x[0]
@@ -202,7 +210,7 @@ def tail_findings(computed, exact):
             far = np.concatenate([side * 10.0 ** np.arange(5, 39, 3), [side * math.inf]])
             out = np.asarray(computed(far, "float32")[which], np.float64)
             finding = _tail(word, x, y, y64) or _far(word, far, out, np.asarray(exact(far)[which], np.float64))
-            if finding:
+            if finding and finding not in found:  # what is said of 0 itself, both sides say
                 found.append(finding)
     return found
 
@@ -212,7 +220,11 @@ def _tail(word, x, y, y64):
     if nan.any():
         # A single one may be a point of its own, such as 0 / 0 at 0.
         where = f"at x = {x[nan][0] + 0.0:.4g}" if nan.sum() == 1 else f"from x = {x[nan][0] + 0.0:.4g} {'down' if x.sum() < 0 else 'on'}"
-        why = "" if np.isnan(y64[nan]).all() else " although the function has a value there (an overflow inside?)"
+        where = where.replace("x = -0", "x = 0") if where.endswith("x = -0") else where
+        if not np.isnan(y64[nan]).all():
+            why = " although the function has a value there (an overflow inside?)"
+        else:
+            why = " (0 / 0, or 0 times infinity?)" if nan.sum() == 1 else " (a root, logarithm or power of a negative number? abs(x) helps)"
         return f"the {word} is NaN {where}{why}"
     infinite = np.isinf(y)
     inside = infinite & (np.abs(x) <= 1e-6 + np.abs(x[1]))
@@ -478,7 +490,8 @@ def _exactly(record, definition_, parameters, mpmath):
 
     own = {
         "abs": abs, "neg": lambda a: -a, "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
-        "max": max, "min": min, "and": lambda a, b: a and b, "or": lambda a, b: a or b, "select": lambda c, a, b: a if c else b, **tracing._COMPARE,
+        "max": max, "min": min, "and": lambda a, b: a and b, "or": lambda a, b: a or b, "not": lambda a: not a, "select": lambda c, a, b: a if c else b, "hypot1": lambda a: mpmath.sqrt(1 + a * a),
+        **tracing._COMPARE,
         **names,
     }  # fmt: skip
     nodes = tracing.ordered([definition_.value, definition_.derivative])
