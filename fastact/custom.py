@@ -456,17 +456,54 @@ def export(activation):
         modules.setdefault("primitives", set()).add("INFINITY")
     modules.pop("formulas", None)  # they are in that file already
     lines = [f"from .{module} import {', '.join(sorted(names))}\n" for module, names in sorted(modules.items())]
-    numpy = re.sub(r"\b(exp|expm1|log|log1p|sin|cos|sqrt|maximum|minimum|abs|tanh)\(", r"np.\1(", record.definition)
-    numpy = re.sub(r"\bselect\(", "np.where(", re.sub(r"\batan\(", "np.arctan(", numpy))
+    written, numpy = (_rewritten(record.definition, way) for way in ("definition", "numpy"))
     entry = (
-        f"@activation(\n    definition={_quoted(_mpmath(record.definition))}, numpy={_quoted(numpy)}, ulp=(4, 5), kinks={_plain_tuple(record.kinks)},\n"
+        f"@activation(\n    definition={_quoted(written)}, numpy={_quoted(numpy)}, ulp=(4, 5), kinks={_plain_tuple(record.kinks)},\n"
         f"    paper={_quoted(record.paper)},\n)\n"
     )
     return ("".join(lines) + "".join(own) + "\n\n" + entry + definition.source).rstrip("\n")
 
 
-def _mpmath(shown):
-    return re.sub(r"\bmaximum\(", "max(", re.sub(r"\bminimum\(", "min(", shown))
+_MPMATH = {n: n for n in ("exp", "expm1", "log", "log1p", "sin", "cos", "atan", "sqrt", "abs", "tanh", "erf", "erfc")} | {"maximum": "max", "minimum": "min"}
+_NUMPY = {n: f"np.{n}" for n in ("exp", "expm1", "log", "log1p", "sin", "cos", "sqrt", "abs", "tanh", "maximum", "minimum")} | {
+    "atan": "np.arctan", "select": "np.where",
+}  # fmt: skip
+
+
+def _rewritten(shown, way):
+    """A function as it is shown, in mpmath's names (``definition``) or NumPy's (``numpy``); what the catalog has is written out."""
+    import ast
+
+    known = _MPMATH if way == "definition" else _NUMPY
+
+    class Names(ast.NodeTransformer):
+        def __init__(self, given=()):
+            self.given = dict(given)
+
+        def visit_Name(self, node):
+            return self.given.get(node.id, node)
+
+        def visit_Call(self, node):
+            self.generic_visit(node)
+            name = getattr(node.func, "id", "")
+            if name in known:
+                node.func = ast.parse(known[name], mode="eval").body
+            elif name == "select":
+                return ast.IfExp(*node.args)
+            elif name in catalog.records():
+                record = catalog.records()[name]
+                values = [*node.args[1:], *(ast.Constant(p.default) for p in record.given("value")[len(node.args) - 1 :])]
+                names = dict(zip(["x", *(p.name for p in record.given("value"))], [node.args[0], *values], strict=True))
+                return Names(names).visit(ast.parse(getattr(record, way), mode="eval").body)
+            return node
+
+        def visit_BinOp(self, node):
+            self.generic_visit(node)
+            if way == "definition" and isinstance(node.op, (ast.BitAnd, ast.BitOr)):
+                return ast.BoolOp(ast.And() if isinstance(node.op, ast.BitAnd) else ast.Or(), [node.left, node.right])
+            return node
+
+    return ast.unparse(Names().visit(ast.parse(shown, mode="eval")))
 
 
 def _quoted(shown):

@@ -7,7 +7,7 @@ infinity, underflow to 0, give NaN for NaN and the limits at infinities. Their e
 from . import coefficients
 from .coefficients import ATAN, COSINE, SINE
 from .language import ROUNDING_MAGIC, constant, copysign, exponent, fma, mantissa, maximum, minimum, polynomial, select, sqrt
-from .primitives import EXP_REACH, INFINITY, LARGEST, LN2_HIGH, LN2_LOW, exp_parts, power, scale, small_log1p
+from .primitives import INFINITY, LARGEST, LN2_HIGH, LN2_LOW, exp_parts, power, scale, small_log1p
 
 SMALLEST = constant(float32=2.0**-126, float64=2.0**-1022)  # normal number
 RAISE = constant(float32=2.0**32, float64=2.0**64)  # makes every subnormal number a normal one
@@ -22,13 +22,14 @@ SINE_REACH = constant(float32=2.0**17, float64=2.0**30)  # sin and cos lose digi
 HYPOT_REACH = constant(float32=2.0**13, float64=2.0**28)  # sqrt(1 + x * x) is |x| from here on
 TAN_PI_8 = 0.41421356237309503
 MODERATE = constant(float32=60.0, float64=600.0)  # up to here `biased_power` holds exp's power of two
+EXP_END = constant(float32=-87.0, float64=-708.0)  # exp is the smallest normal number a little below
 EXPM1_END = constant(float32=-20.0, float64=-40.0)  # expm1 is -1 from here down; further down its power of two would be subnormal, and slow
 
 
 def exp_moderate(x):
-    """exp(x), x <= MODERATE: two thirds of what `primitives.exp_whole` does."""
-    q, n = exp_parts(maximum(x, -EXP_REACH))
-    return scale(1 + q, n)
+    """exp(x), x <= MODERATE: two thirds of what `primitives.exp_whole` does; 0 where that is no normal number, for those are slow."""
+    q, n = exp_parts(maximum(x, EXP_END))
+    return select(x < EXP_END, 0, scale(1 + q, n))
 
 
 def expm1_moderate(x):

@@ -204,7 +204,7 @@ def health(activation, preactivations, axis=0, *, threshold=0.01):
 # --- Watching ------------------------------------------------------------------------------------------------------------
 
 _ENTRIES = 4_096  # looked at in one call
-_BURST_CALLS, _FEWEST, _BURST_SECONDS = 64, 16, 0.03  # then there is a rest
+_BURST_CALLS, _FEWEST, _BURST_SECONDS = 32, 16, 0.01  # then there is a rest; the first burst is what a short block pays
 _REST = 120  # times what a burst took: with what that leaves out, under 2% of the time
 _CALL_SECONDS = 1.5e-5  # what the general path costs a call
 
@@ -334,7 +334,8 @@ class Watch:
 def watch(threshold=0.01):
     """Collect the health of each layer while a ``with`` block runs, whatever code calls the activations in it.
 
-    It looks at samples, in bursts with rests between them, so that it costs less than 3% of the time. A layer is a place in the
+    It looks at samples, in bursts with rests between them: the first burst takes some 10 ms, and in the long run less than 3% of the time
+    is spent. A layer is a place in the
     program that calls an activation, on arrays of one width; where that place is a method, each object is a layer of its own. Value calls
     are looked at: ``f(x)`` and ``f.value_and_grad(x)``, before they overwrite anything.
 
