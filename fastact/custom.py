@@ -333,17 +333,21 @@ def _shared(roots):
 
 
 def _finite_factors(graph, roots, lost, parameters, side):
-    """The roots with x held at the largest number where it is a factor or a term, or None where that is not all: 0 * inf would be NaN."""
-    bound = graph.raw("named", value=_HOLDS[0])
-    held = graph.raw("min", graph.x, bound) if side > 0 else graph.raw("max", graph.x, graph.raw("neg", bound))
-    trial = [tracing.substitute([root], graph.x, held, within=tracing.ARITHMETIC)[0] if was else root for root, was in zip(roots, lost, strict=True)]
-    if any(_lost(trial, parameters, side)):
-        return None
-    for root, was in zip(trial, lost, strict=True):
-        end = tracing.evaluate([root], [side * math.inf], parameters)[0][0]
-        if was and not (math.isinf(end) or _end(root, parameters, side, LARGEST) == "constant"):
-            return None
-    return trial
+    """The roots with x held at a large number where it is a factor or a term, or None where that is not all: 0 * inf would be NaN."""
+    for limit in _HOLDS[:2]:
+        bound = graph.raw("named", value=limit)
+        held = graph.raw("min", graph.x, bound) if side > 0 else graph.raw("max", graph.x, graph.raw("neg", bound))
+        trial = [
+            tracing.substitute([root], graph.x, held, within=tracing.ARITHMETIC)[0] if was else root
+            for root, was in zip(roots, lost, strict=True)
+        ]
+        if not any(_lost(trial, parameters, side)) and all(
+            math.isinf(tracing.evaluate([root], [side * math.inf], parameters)[0][0]) or _end(root, parameters, side, limit[1]) == "constant"
+            for root, was in zip(trial, lost, strict=True)
+            if was
+        ):
+            return trial
+    return None
 
 
 def _bounded(graph, roots, parameters):

@@ -129,10 +129,13 @@ class Health:
                 "Try smaller first weights (divide by the root of the number of inputs), normalised inputs, or silu, gelu or leaky_relu"
             )
         elif self.gain < 0.5:
-            found.append(
-                f"the gradient shrinks to {self.gain:.2g} in each layer, to {self.through():.1e} in {LAYERS} of them: it vanishes on its way. Try relu, "
-                "silu or gelu in hidden layers, and keep sigmoid and tanh for the output"
+            steep = np.abs(values(catalog.find(self.activation))(np.linspace(-4, 4, 161))[1]).max() > 0.9 if self.activation in catalog.records() else False
+            instead = (
+                f"Most inputs lie where {self.activation} has little slope: try normalised inputs, or weights of variance 2 / inputs"
+                if steep
+                else "Try relu, silu or gelu in hidden layers, and keep sigmoid and tanh for the output"
             )
+            found.append(f"the gradient shrinks to {self.gain:.2g} in each layer, to {self.through():.1e} in {LAYERS} of them: it vanishes on its way. {instead}")
         elif self.gain > 1.5:
             found.append(f"the gradient grows {self.gain:.2g} times in each layer: it explodes in deep networks. Try smaller weights, or clip gradients")
         return found

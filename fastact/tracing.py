@@ -814,10 +814,10 @@ ARITHMETIC = ("add", "sub", "mul", "div", "neg", "select")
 
 
 def substitute(roots, old, new, within=None):
-    """The roots with one node in place of another; `within`: only where no other operation than these is above it."""
+    """The roots with one node in place of another; `within`: only where no other operation than these, or a hold, is above it."""
     graph, made = old.graph, {old: new}
     for node in ordered(roots):
-        if within and node.args and node.op not in within:
+        if within and node.args and node.op not in within and not any(a.op == "named" or (a.op == "neg" and a.args[0].op == "named") for a in node.args):
             made[node] = node
         elif node not in made:
             args = [made[a] for a in node.args]

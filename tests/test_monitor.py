@@ -65,7 +65,8 @@ def test_advice():
     dead = x - 9 * (np.arange(50) < 20)
     assert "dead" in fastact.health("relu", dead).advice[0] and "leaky_relu" in fastact.health("relu", dead).advice[0]
     assert "saturated" in fastact.health("tanh", 40 * x).advice[0]
-    assert "vanishes" in fastact.health("sigmoid", x).advice[0]
+    assert "vanishes" in fastact.health("sigmoid", x).advice[0] and "Try relu" in fastact.health("sigmoid", x).advice[0]
+    assert "little slope" in fastact.health("leaky_relu", x - 1.5).advice[0]
     assert "flat" in fastact.health("relu", x - 1.5).advice[0]
     steep = fastact.activation(lambda x: x * abs(x), name="steep", check=False)
     assert "explodes" in fastact.health(steep, 3 * x).advice[0]

@@ -58,7 +58,7 @@ DEFINITIONS = {
     "logish": "x * log1p(1 / (1 + exp(-x)))",
     "gish": "x * log1p(-expm1(-exp(x)))",
 }
-RIGHT = {name: (function, DEFINITIONS[name], name not in ("gcu", "sinlu")) for name, (function, _) in PAPERS.items()} | {
+RIGHT = {name: (function, DEFINITIONS[name], name not in ("gcu", "sinlu", "star_relu")) for name, (function, _) in PAPERS.items()} | {
     "snake_alt": (lambda x, a=1.0: x + np.sin(a * x) ** 2 / a, "x + sin(x) ** 2", False),
     "scaled_silu": (lambda x, beta=1.5: x / (1 + math.exp(-beta * x)), "x / (1 + exp(-1.5 * x))", True),
 }
