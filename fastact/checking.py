@@ -55,9 +55,10 @@ def _linear(name, value, slope, both, parameters, given):
     if not np.all(np.abs(y - (a * x + b)) <= 1e-9 * (np.abs(a * x) + np.abs(b) + 1e-12)):
         return
     how = "its derivative does not depend on x" if known else _proof(value, parameters) or "second differences are 0 to nine digits"
-    line = " + ".join([f"{a:.6g} * x"] * bool(abs(a) > 1e-9) + [f"{b:.6g}"] * bool(abs(b) > 1e-9)) or "0"
+    a, b = (float(f"{v:.6g}") if abs(v) > 1e-9 else 0.0 for v in (a, b))
+    line, shown = _tends((a, b)), tracing.text(value)
     raise LinearActivationError(
-        f"{name} is linear: {tracing.text(value)} is {line} for every x ({how}). Layers with it between them are one linear layer, however "
+        f"{name} is linear: {shown}{'' if shown == line else f' is {line} for every x'} ({how}). Layers with it between them are one linear layer, however "
         "many there are; make it bend, such as x * sigmoid(x) or where(x > 0, x, 0.1 * x)"
     )
 
@@ -402,7 +403,7 @@ def check(activation):
     a, b = np.polyfit(x[fine], y[fine], 1) if fine.sum() > 2 else (0.0, 0.0)
     linear = bool(fine.sum() > 2 and np.abs(y - a * x - b)[fine].max() < 1e-9 * (1 + np.abs(y[fine]).max()))
     if linear:
-        problems.append(f"it is linear: {a:.6g} * x + {b:.6g}")
+        problems.append(f"it is linear: {_tends(tuple(float(f'{v:.6g}') if abs(v) > 1e-9 else 0.0 for v in (a, b)))}")
     difference = _difference(both, record.kinks)
     try:
         _slopes(record.name, both, set(record.kinks), False)
@@ -416,10 +417,14 @@ def check(activation):
     else:
         single = values(record, "float32")
         found = tail_findings(lambda x, dtype: single(x), both)
+    if record.domain is not None:  # it is meant to be NaN outside
+        found = [finding for finding in found if "is NaN from" not in finding]
     odd = [part + 0.0 for part in both(np.array([math.nan, math.inf, -math.inf]))]  # + 0: for people, -0 is 0
     if not np.isnan([odd[0][0], odd[1][0]]).all():
         problems.append("NaN does not give NaN")
     special = f"NaN gives NaN; inf gives {odd[0][1]:.6g}, slope {odd[1][1]:.6g}; -inf gives {odd[0][2]:.6g}, slope {odd[1][2]:.6g}"
+    if record.domain is not None:
+        special += f"; NaN outside of {record.domain[0]:g} to {record.domain[1]:g}"
     return Report(
         record.name, formula=record.definition, linear=linear, derivative_error=difference, kinks=kinks,
         limits={"-inf": asymptote(lambda x: both(x)[0], -1), "inf": asymptote(lambda x: both(x)[0], 1)},
@@ -457,21 +462,29 @@ def _measured(record, parameters):
         x = x[np.abs(x - k) > 1e-3]
     got = own(record).value_and_grad(x)  # the kernel that serves calls
     worst = [0.0, 0.0]
+    zeros = record.value_zero, record.derivative_zero
+    beside = [values(record)(x + side * 0.25) for side in (-1, 1)]
+    # Near a zero that is not at 0 an error counts in units of what cancels there.
+    floors = [np.where((np.sign(beside[0][i]) != np.sign(beside[1][i])) & (np.abs(x) > 0.3) | (zeros[i] is not None), 0.25, 1e-37) for i in (0, 1)]
     with mpmath.workprec(160):
         single = {k: mpmath.mpf(float(np.float32(v))) for k, v in parameters.items()}
         function = _exactly(record, definition_, single, mpmath)
         for i, v in enumerate(x):
-            exact = function(mpmath.mpf(float(v)))
+            try:
+                exact = function(mpmath.mpf(float(v)))
+            except (ZeroDivisionError, ValueError, OverflowError):
+                continue
+            if any(isinstance(e, mpmath.mpc) or not mpmath.isfinite(e) for e in exact):  # outside of its domain
+                continue
             for which in (0, 1):
-                # Near a zero of the derivative an error counts in units of what cancels there.
-                unit = float(np.spacing(np.float32(max(abs(float(exact[which])), 0.05 if which else 0.0, 1e-37))))
+                unit = float(np.spacing(np.float32(max(abs(float(exact[which])), floors[which][i]))))
                 worst[which] = max(worst[which], abs(float((mpmath.mpf(float(got[which][i])) - exact[which]) / unit)))
     return tuple(worst)
 
 
 def _exactly(record, definition_, parameters, mpmath):
     """``x -> (value, derivative)`` in mpmath."""
-    names = {n: getattr(mpmath, n) for n in ("exp", "expm1", "log", "log1p", "erf", "erfc", "sin", "cos", "atan", "tanh", "sinh", "cosh", "sqrt", "sign")}
+    names = {n: getattr(mpmath, n) for n in "exp expm1 log log1p erf erfc sin cos atan tanh sinh cosh sqrt sign pi".split()}
 
     def of_record(r, x, given):
         return eval(r.definition, {"__builtins__": {"abs": abs, "min": min, "max": max}, **names}, {"x": x, **given})

@@ -142,14 +142,18 @@ def test_watch_of_nothing():
 # --- check ---------------------------------------------------------------------------------------------------------------
 
 
-def test_check_passes_the_catalog(record):
-    report = fastact.check(record.name)
+@pytest.mark.parametrize("name", list(catalog.records()))
+def test_check_passes_the_catalog(name):
+    record = catalog.records()[name]
+    report = fastact.check(name)
     if record.name == "identity":  # the one that is linear, and says so
         assert report.linear and not report.passed
         return
     assert report.passed, str(report)
+    assert all("beyond float32" in warning for warning in report.warnings), "there is nothing else to warn about"
+    assert report.ulp is None or (report.ulp[0] <= record.ulp[0] + 0.5 and report.ulp[1] <= record.ulp[1] + 0.5), report.ulp
     assert tuple(k[0] for k in report.kinks) == tuple(map(float, record.kinks))
-    assert report.derivative_error < 1e-8 and not report.linear
+    assert report.derivative_error < (1e-4 if record.domain else 1e-8) and not report.linear  # differences near the ends of a domain
     assert report.ulp is None or max(report.ulp) < 5
     assert f"{record.name}: passed" in str(report)
     json.dumps(report.as_dict())

@@ -367,7 +367,7 @@ def keeps(x):
 WRONG = {
     "linear": (lambda x: 2 * x + 1, fastact.LinearActivationError, ["linear", "2 * x + 1", "x * sigmoid(x)"]),
     "linear in disguise": (lambda x: np.log(np.exp(x)) + where(x > 0, x, x), fastact.LinearActivationError, ["is 2 * x", "one linear layer"]),
-    "linear, hidden": (lambda x: (x * x - 1) / (x + 1) if x != -1 else x - 1, fastact.LinearActivationError, ["is 1 * x + -1"]),
+    "linear, hidden": (lambda x: (x * x - 1) / (x + 1) if x != -1 else x - 1, fastact.LinearActivationError, ["is x - 1 for every x"]),
     "constant": (lambda x: 3.0, fastact.LinearActivationError, ["constant"]),
     "step": (lambda x: np.where(x > 0, 1.0, 0.0) * (1 + 0 * x), fastact.DerivativeError, ["jumps at x = 0", "from 0 to 1", "sigmoid"]),
     "jump": (lambda x: where(x > 1, x * x, 0.5 * x), fastact.DerivativeError, ["jumps at x = 1", "from 0.5 to 1", "meet at that point"]),
