@@ -357,6 +357,34 @@ def _torch_and_numpy(show, contenders, against_torch, against_numpy):
     show.add(against_numpy, ">= 5", there, "numpy", "fastact", "SciPy is not installed", least=5, again=measure)
 
 
+def own_activations(show):
+    """Measure activations of a user's own against built-in ones of equal arithmetic, on one thread."""
+    import own
+
+    size, threads = MIDDLE[1], fastact.get_num_threads()
+    x = sample(size, "float32")
+    names = {"x": x, "y": np.ones_like(x), "dy": np.ones_like(x)}
+    for name, others in own.BUILT_IN.items():
+        for mode, call in (("value", "f(x, out=y)"), ("value_and_grad", "f(x, out=(y, dy))")):
+            claim = f"own {name}, {mode}, float32, {size:,}: its time over that of {' and '.join(others)}"
+            if not show.wants(claim):
+                continue
+            functions = {name: own.made(name)} | {other: fastact.get(other) for other in others}
+            contenders = {
+                which: Contender(call, names | {"f": f if mode == "value" else f.value_and_grad}) for which, f in functions.items()
+            }
+
+            def measure(contenders=contenders, others=others):
+                fastact.set_num_threads(1)
+                try:
+                    samples = show.alternate(contenders)
+                finally:
+                    fastact.set_num_threads(threads)
+                return samples | {"built in": [sum(times) for times in zip(*(samples[other] for other in others), strict=True)]}
+
+            show.add(claim, "<= 1.3", measure(), name, "built in", most=1.3, again=measure)
+
+
 _LARGE = []
 
 
@@ -404,7 +432,7 @@ def main():
     options = options.parse_args()
     busy = _busy()
     show, start = Show(options.rounds, options.only), time.perf_counter()
-    for part in (overhead, imports, bound_by_memory, throughput, along_an_axis, gated, fused, large):
+    for part in (overhead, imports, bound_by_memory, throughput, along_an_axis, gated, fused, own_activations, large):
         part(show)
     counts = {verdict: sum(row["verdict"] == verdict for row in show.rows) for verdict in ("pass", "FAIL", "unsteady", "not measured")}
     print()

@@ -39,7 +39,15 @@ def _linear(name, value, slope, both, parameters, given):
     y, _ = both(x)
     fine = np.isfinite(y)
     if fine.sum() < 3:
-        raise DerivativeError(f"{name} gives NaN or infinity nearly everywhere, as for x = {x[~fine][0]:g}; is there a logarithm or root of negative x?")
+        nodes = tracing.ordered([value])
+        constant = next((n.value for n in nodes if n.op == "const" and not math.isfinite(n.value)), None)
+        if constant is not None:
+            cause = f"the number {constant} is in it"
+        elif any(n.op == "div" and n.args[1] is value.graph.zero for n in nodes):
+            cause = "it divides by 0"
+        else:
+            cause = "is there a logarithm or root of negative x?"
+        raise DerivativeError(f"{name} gives NaN or infinity nearly everywhere, as for x = {x[~fine][0]:g}; {cause}")
     x, y = x[fine], y[fine]
     a = (y[-1] - y[0]) / (x[-1] - x[0])
     b = y[0] - a * x[0]
@@ -47,9 +55,10 @@ def _linear(name, value, slope, both, parameters, given):
     if not np.all(np.abs(y - (a * x + b)) <= 1e-9 * (np.abs(a * x) + np.abs(b) + 1e-12)):
         return
     how = "its derivative does not depend on x" if known else _proof(value, parameters) or "second differences are 0 to nine digits"
-    line = " + ".join([f"{a:.6g} * x"] * bool(abs(a) > 1e-9) + [f"{b:.6g}"] * bool(abs(b) > 1e-9)) or "0"
+    a, b = (float(f"{v:.6g}") if abs(v) > 1e-9 else 0.0 for v in (a, b))
+    line, shown = _tends((a, b)), tracing.text(value)
     raise LinearActivationError(
-        f"{name} is linear: {tracing.text(value)} is {line} for every x ({how}). Layers with it between them are one linear layer, however "
+        f"{name} is linear: {shown}{'' if shown == line else f' is {line} for every x'} ({how}). Layers with it between them are one linear layer, however "
         "many there are; make it bend, such as x * sigmoid(x) or where(x > 0, x, 0.1 * x)"
     )
 
@@ -202,7 +211,7 @@ def tail_findings(computed, exact):
             far = np.concatenate([side * 10.0 ** np.arange(5, 39, 3), [side * math.inf]])
             out = np.asarray(computed(far, "float32")[which], np.float64)
             finding = _tail(word, x, y, y64) or _far(word, far, out, np.asarray(exact(far)[which], np.float64))
-            if finding:
+            if finding and finding not in found:  # what is said of 0 itself, both sides say
                 found.append(finding)
     return found
 
@@ -212,7 +221,11 @@ def _tail(word, x, y, y64):
     if nan.any():
         # A single one may be a point of its own, such as 0 / 0 at 0.
         where = f"at x = {x[nan][0] + 0.0:.4g}" if nan.sum() == 1 else f"from x = {x[nan][0] + 0.0:.4g} {'down' if x.sum() < 0 else 'on'}"
-        why = "" if np.isnan(y64[nan]).all() else " although the function has a value there (an overflow inside?)"
+        where = where.replace("x = -0", "x = 0") if where.endswith("x = -0") else where
+        if not np.isnan(y64[nan]).all():
+            why = " although the function has a value there (an overflow inside?)"
+        else:
+            why = " (0 / 0, or 0 times infinity?)" if nan.sum() == 1 else " (a root, logarithm or power of a negative number? abs(x) helps)"
         return f"the {word} is NaN {where}{why}"
     infinite = np.isinf(y)
     inside = infinite & (np.abs(x) <= 1e-6 + np.abs(x[1]))
@@ -390,7 +403,7 @@ def check(activation):
     a, b = np.polyfit(x[fine], y[fine], 1) if fine.sum() > 2 else (0.0, 0.0)
     linear = bool(fine.sum() > 2 and np.abs(y - a * x - b)[fine].max() < 1e-9 * (1 + np.abs(y[fine]).max()))
     if linear:
-        problems.append(f"it is linear: {a:.6g} * x + {b:.6g}")
+        problems.append(f"it is linear: {_tends(tuple(float(f'{v:.6g}') if abs(v) > 1e-9 else 0.0 for v in (a, b)))}")
     difference = _difference(both, record.kinks)
     try:
         _slopes(record.name, both, set(record.kinks), False)
@@ -404,10 +417,14 @@ def check(activation):
     else:
         single = values(record, "float32")
         found = tail_findings(lambda x, dtype: single(x), both)
+    if record.domain is not None:  # it is meant to be NaN outside
+        found = [finding for finding in found if "is NaN from" not in finding]
     odd = [part + 0.0 for part in both(np.array([math.nan, math.inf, -math.inf]))]  # + 0: for people, -0 is 0
     if not np.isnan([odd[0][0], odd[1][0]]).all():
         problems.append("NaN does not give NaN")
     special = f"NaN gives NaN; inf gives {odd[0][1]:.6g}, slope {odd[1][1]:.6g}; -inf gives {odd[0][2]:.6g}, slope {odd[1][2]:.6g}"
+    if record.domain is not None:
+        special += f"; NaN outside of {record.domain[0]:g} to {record.domain[1]:g}"
     return Report(
         record.name, formula=record.definition, linear=linear, derivative_error=difference, kinks=kinks,
         limits={"-inf": asymptote(lambda x: both(x)[0], -1), "inf": asymptote(lambda x: both(x)[0], 1)},
@@ -445,21 +462,29 @@ def _measured(record, parameters):
         x = x[np.abs(x - k) > 1e-3]
     got = own(record).value_and_grad(x)  # the kernel that serves calls
     worst = [0.0, 0.0]
+    zeros = record.value_zero, record.derivative_zero
+    beside = [values(record)(x + side * 0.25) for side in (-1, 1)]
+    # Near a zero that is not at 0 an error counts in units of what cancels there.
+    floors = [np.where((np.sign(beside[0][i]) != np.sign(beside[1][i])) & (np.abs(x) > 0.3) | (zeros[i] is not None), 0.25, 1e-37) for i in (0, 1)]
     with mpmath.workprec(160):
         single = {k: mpmath.mpf(float(np.float32(v))) for k, v in parameters.items()}
         function = _exactly(record, definition_, single, mpmath)
         for i, v in enumerate(x):
-            exact = function(mpmath.mpf(float(v)))
+            try:
+                exact = function(mpmath.mpf(float(v)))
+            except (ZeroDivisionError, ValueError, OverflowError):
+                continue
+            if any(isinstance(e, mpmath.mpc) or not mpmath.isfinite(e) for e in exact):  # outside of its domain
+                continue
             for which in (0, 1):
-                # Near a zero of the derivative an error counts in units of what cancels there.
-                unit = float(np.spacing(np.float32(max(abs(float(exact[which])), 0.05 if which else 0.0, 1e-37))))
+                unit = float(np.spacing(np.float32(max(abs(float(exact[which])), floors[which][i]))))
                 worst[which] = max(worst[which], abs(float((mpmath.mpf(float(got[which][i])) - exact[which]) / unit)))
     return tuple(worst)
 
 
 def _exactly(record, definition_, parameters, mpmath):
     """``x -> (value, derivative)`` in mpmath."""
-    names = {n: getattr(mpmath, n) for n in ("exp", "expm1", "log", "log1p", "erf", "erfc", "sin", "cos", "atan", "tanh", "sinh", "cosh", "sqrt", "sign")}
+    names = {n: getattr(mpmath, n) for n in "exp expm1 log log1p erf erfc sin cos atan tanh sinh cosh sqrt sign pi".split()}
 
     def of_record(r, x, given):
         return eval(r.definition, {"__builtins__": {"abs": abs, "min": min, "max": max}, **names}, {"x": x, **given})
@@ -478,7 +503,8 @@ def _exactly(record, definition_, parameters, mpmath):
 
     own = {
         "abs": abs, "neg": lambda a: -a, "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
-        "max": max, "min": min, "and": lambda a, b: a and b, "or": lambda a, b: a or b, "select": lambda c, a, b: a if c else b, **tracing._COMPARE,
+        "max": max, "min": min, "and": lambda a, b: a and b, "or": lambda a, b: a or b, "not": lambda a: not a, "select": lambda c, a, b: a if c else b, "hypot1": lambda a: mpmath.sqrt(1 + a * a),
+        **tracing._COMPARE,
         **names,
     }  # fmt: skip
     nodes = tracing.ordered([definition_.value, definition_.derivative])

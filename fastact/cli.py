@@ -335,7 +335,9 @@ def plot(options):
 
         matplotlib.use("agg")
         plotting.plot(*names, span=options.span, derivative=not options.value_only, dark=options.dark, path=options.output)
-    except (ImportError, ValueError, OSError) as error:
+    except OSError as error:
+        raise Failure(f"{options.output} can't be written: {error.strerror or error}") from None
+    except (ImportError, ValueError) as error:
         raise Failure(str(error)) from None
     print(f"The picture is {pathlib.Path(options.output).resolve()}")
 

@@ -4,14 +4,17 @@ The function is followed (`tracing`), its derivative derived by the chain rule, 
 and the record of that formula goes where a record of the catalog goes: all backends, modes and layouts serve it.
 """
 
+import functools
 import itertools
 import keyword
 import linecache
 import math
+import numbers
 import re
 import types
 
 from . import catalog, language, tracing
+from .elementary import MODERATE
 from .errors import ActivationError, LinearActivationError, UnsupportedOperationError
 from .primitives import INFINITY, LARGEST
 
@@ -25,7 +28,7 @@ _HOLDS = (
 )
 
 
-_EXP_BOUND = "E_1", dict(_HOLDS)["E_1"]
+_EXP_BOUNDS = ("MODERATE", MODERATE), ("E_1", dict(_HOLDS)["E_1"])  # the first makes a shorter exp do
 
 
 class Definition:
@@ -180,15 +183,23 @@ def _plain(function, what):
     """A Python function to be followed, and its parameters with their defaults."""
     import inspect
 
+    if isinstance(function, type):
+        raise TypeError(f"{what}: expected a function of x, not the class {function.__name__}; give an object of it that can be called")
     if not isinstance(function, types.FunctionType):
-        called = function
+        what_is_called = function
+        called = function if isinstance(function, (types.MethodType, functools.partial)) else getattr(function, "__call__", function)  # noqa: B004
+        written = isinstance(called, (types.MethodType, functools.partial))
 
-        def function(x):
-            return called(x)
+        def function(x, **given):
+            return called(x, **given)
 
-        function.__name__ = getattr(called, "__name__", "custom")
-        return function, {}
-    found = list(inspect.signature(function).parameters.values())
+        named = called.func if isinstance(called, functools.partial) else what_is_called
+        function.__name__ = getattr(named, "__name__", "<lambda>")
+        if not written:
+            return function, {}
+        found = list(inspect.signature(called).parameters.values())
+    else:
+        found = list(inspect.signature(function).parameters.values())
     if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in found) or not found or found[0].kind is inspect.Parameter.KEYWORD_ONLY:
         raise ActivationError(f"{what}: {function.__name__} must take x, and then parameters with defaults, such as def f(x, beta=1.0)")
     parameters = {}
@@ -198,8 +209,9 @@ def _plain(function, what):
                 f"{what}: the argument {p.name!r} of {function.__name__} has no default; an activation is a function of one number x, and "
                 f"all else is a parameter with a default, such as {p.name}=1.0"
             )
-        if isinstance(p.default, bool) or not isinstance(p.default, (int, float)) or not math.isfinite(p.default):
-            raise ActivationError(f"{what}: the default of {p.name!r} is {p.default!r}; a parameter is a finite number")
+        if isinstance(p.default, bool) or not isinstance(p.default, numbers.Real) or not math.isfinite(p.default):
+            instead = "for a choice between two forms, make two activations" if isinstance(p.default, (bool, str)) else "put anything else into the function itself"
+            raise ActivationError(f"{what}: the default of {p.name!r} is {p.default!r}; a parameter is a finite number, which calls may change; {instead}")
         parameters[p.name] = float(p.default)
     return function, parameters
 
@@ -231,12 +243,8 @@ def _followed(function, graph, parameters, name):
             return first
     except RecursionError:
         raise UnsupportedOperationError(f"{name} calls itself without end for a number that is not known yet") from None
-    except ActivationError as error:
-        raise type(error)(f"{name}: {error}") from None
-    except (TypeError, AttributeError, ValueError) as error:
-        raise UnsupportedOperationError(
-            f"{name} fails when it is called with a stand-in for x: {type(error).__name__}: {error}; {tracing.USE}, from fastact.math, NumPy or math"
-        ) from error
+    except UnsupportedOperationError as error:
+        raise UnsupportedOperationError(f"{name}: {error}") from error.__cause__
     raise UnsupportedOperationError(
         f"{name} gives another result each time (does it use random numbers, or change a variable?); an activation is a function of x alone"
     )
@@ -275,7 +283,8 @@ def _end(root, parameters, side, hold):
     found = set()
     for dtype in language.PRECISIONS:
         limit = getattr(hold, dtype)
-        y = tracing.evaluate([root], side * limit * np.array([0.25, 0.5, 0.75, 1.0]), parameters, dtype)[0].astype(float)
+        # No simple fractions: a sine would be the same at all of them.
+        y = tracing.evaluate([root], side * limit * np.array([0.2719, 0.5083, 0.7671, 0.9107, 1.0]), parameters, dtype)[0].astype(float)
         if np.isnan(y).any():
             return ""
         size = np.abs(y)
@@ -291,12 +300,14 @@ def _safe(value, slope, parameters):
     """Value and derivative as they are computed: infinities give their limits where there are any, and NaN gives NaN."""
     import numpy as np
 
-    graph, roots = value.graph, [value, slope]
+    graph, roots = value.graph, _shared([value, slope])
     if any(_lost(roots, parameters, 1) + _lost(roots, parameters, -1)):
         roots = _bounded(graph, roots, parameters)
     for side in (1, -1):
         lost = _lost(roots, parameters, side)
-        if any(lost):
+        if any(lost) and (kept := _finite_factors(graph, roots, lost, parameters, side)):
+            roots = kept
+        elif any(lost):
             roots = next((kept for limit in _HOLDS if (kept := _held(graph, roots, lost, parameters, side, limit))), roots)
     for dtype in language.PRECISIONS:
         at_nan = [bool(np.isnan(y).all()) for y in tracing.evaluate(roots, np.array([math.nan]), parameters, dtype)]
@@ -307,11 +318,48 @@ def _safe(value, slope, parameters):
     return roots
 
 
+def _shared(roots):
+    """The roots with x * sigmoid(x) in place of silu where sigmoid is there too: a function of the catalog is one only where it is alone."""
+    graph = roots[0].graph
+    nodes = set(tracing.ordered(roots))
+    for node in nodes:
+        if node.op == "formula" and node.value[0] == "silu" and len(node.args) == 1:
+            u = node.args[0]
+            s, ds = (graph.raw("formula", u, value=("sigmoid", which)) for which in (0, 1))
+            if s in nodes or ds in nodes:
+                product = graph.raw("mul", u, s) if node.value[1] == 0 else graph.raw("add", s, graph.raw("mul", u, ds))
+                return _shared(tracing.substitute(roots, node, product))
+    return roots
+
+
+def _finite_factors(graph, roots, lost, parameters, side):
+    """The roots with x held at a large number where it is a factor or a term, or None where that is not all: 0 * inf would be NaN."""
+    for limit in _HOLDS[:2]:
+        bound = graph.raw("named", value=limit)
+        held = graph.raw("min", graph.x, bound) if side > 0 else graph.raw("max", graph.x, graph.raw("neg", bound))
+        trial = [
+            tracing.substitute([root], graph.x, held, within=tracing.ARITHMETIC)[0] if was else root
+            for root, was in zip(roots, lost, strict=True)
+        ]
+        if not any(_lost(trial, parameters, side)) and all(
+            math.isinf(tracing.evaluate([root], [side * math.inf], parameters)[0][0]) or _end(root, parameters, side, limit[1]) == "constant"
+            for root, was in zip(trial, lost, strict=True)
+            if was
+        ):
+            return trial
+    return None
+
+
 def _bounded(graph, roots, parameters):
     """The roots with a bound for what exp gets, where only infinities and NaN see it: large is large enough."""
+    found = (_bounded_by(graph, roots, parameters, bound) for bound in _EXP_BOUNDS)
+    return next((kept for kept in found if kept is not roots), roots)
+
+
+def _bounded_by(graph, roots, parameters, bound):
     import numpy as np
 
-    bound = graph.raw("named", value=_EXP_BOUND)
+    bound = graph.raw("named", value=bound)
     trial = roots
     for node in [n for n in tracing.ordered(roots) if n.op == "exp" and tracing.depends(n)]:
         if not any(np.isinf(tracing.evaluate([node], probes("float32", side), parameters, "float32")).any() for side in (1, -1)):
@@ -403,8 +451,8 @@ def export(activation):
         modules.setdefault(function.__module__.rpartition(".")[2], set()).add(name)
     own = []
     for name, number in definition.constants.items():
-        if name == "LARGEST":
-            modules.setdefault("primitives", set()).add(name)
+        if name in ("LARGEST", "MODERATE"):
+            modules.setdefault("primitives" if name == "LARGEST" else "elementary", set()).add(name)
         else:
             modules["language"].add("constant")
             own.append(f"{name} = constant(float32={number.float32!r}, float64={number.float64!r})  # beyond, the function is constant\n")
@@ -412,17 +460,54 @@ def export(activation):
         modules.setdefault("primitives", set()).add("INFINITY")
     modules.pop("formulas", None)  # they are in that file already
     lines = [f"from .{module} import {', '.join(sorted(names))}\n" for module, names in sorted(modules.items())]
-    numpy = re.sub(r"\b(exp|expm1|log|log1p|sin|cos|sqrt|maximum|minimum|abs|tanh)\(", r"np.\1(", record.definition)
-    numpy = re.sub(r"\bselect\(", "np.where(", re.sub(r"\batan\(", "np.arctan(", numpy))
+    written, numpy = (_rewritten(record.definition, way) for way in ("definition", "numpy"))
     entry = (
-        f"@activation(\n    definition={_quoted(_mpmath(record.definition))}, numpy={_quoted(numpy)}, ulp=(4, 5), kinks={_plain_tuple(record.kinks)},\n"
+        f"@activation(\n    definition={_quoted(written)}, numpy={_quoted(numpy)}, ulp=(4, 5), kinks={_plain_tuple(record.kinks)},\n"
         f"    paper={_quoted(record.paper)},\n)\n"
     )
     return ("".join(lines) + "".join(own) + "\n\n" + entry + definition.source).rstrip("\n")
 
 
-def _mpmath(shown):
-    return re.sub(r"\bmaximum\(", "max(", re.sub(r"\bminimum\(", "min(", shown))
+_MPMATH = {n: n for n in ("exp", "expm1", "log", "log1p", "sin", "cos", "atan", "sqrt", "abs", "tanh", "erf", "erfc")} | {"maximum": "max", "minimum": "min"}
+_NUMPY = {n: f"np.{n}" for n in ("exp", "expm1", "log", "log1p", "sin", "cos", "sqrt", "abs", "tanh", "maximum", "minimum")} | {
+    "atan": "np.arctan", "select": "np.where",
+}  # fmt: skip
+
+
+def _rewritten(shown, way):
+    """A function as it is shown, in mpmath's names (``definition``) or NumPy's (``numpy``); what the catalog has is written out."""
+    import ast
+
+    known = _MPMATH if way == "definition" else _NUMPY
+
+    class Names(ast.NodeTransformer):
+        def __init__(self, given=()):
+            self.given = dict(given)
+
+        def visit_Name(self, node):
+            return self.given.get(node.id, node)
+
+        def visit_Call(self, node):
+            self.generic_visit(node)
+            name = getattr(node.func, "id", "")
+            if name in known:
+                node.func = ast.parse(known[name], mode="eval").body
+            elif name == "select":
+                return ast.IfExp(*node.args)
+            elif name in catalog.records():
+                record = catalog.records()[name]
+                values = [*node.args[1:], *(ast.Constant(p.default) for p in record.given("value")[len(node.args) - 1 :])]
+                names = dict(zip(["x", *(p.name for p in record.given("value"))], [node.args[0], *values], strict=True))
+                return Names(names).visit(ast.parse(getattr(record, way), mode="eval").body)
+            return node
+
+        def visit_BinOp(self, node):
+            self.generic_visit(node)
+            if way == "definition" and isinstance(node.op, (ast.BitAnd, ast.BitOr)):
+                return ast.BoolOp(ast.And() if isinstance(node.op, ast.BitAnd) else ast.Or(), [node.left, node.right])
+            return node
+
+    return ast.unparse(Names().visit(ast.parse(shown, mode="eval")))
 
 
 def _quoted(shown):

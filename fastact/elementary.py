@@ -7,7 +7,7 @@ infinity, underflow to 0, give NaN for NaN and the limits at infinities. Their e
 from . import coefficients
 from .coefficients import ATAN, COSINE, SINE
 from .language import ROUNDING_MAGIC, constant, copysign, exponent, fma, mantissa, maximum, minimum, polynomial, select, sqrt
-from .primitives import INFINITY, LARGEST, LN2_HIGH, LN2_LOW, small_log1p
+from .primitives import INFINITY, LARGEST, LN2_HIGH, LN2_LOW, exp_parts, power, scale, small_log1p
 
 SMALLEST = constant(float32=2.0**-126, float64=2.0**-1022)  # normal number
 RAISE = constant(float32=2.0**32, float64=2.0**64)  # makes every subnormal number a normal one
@@ -21,6 +21,33 @@ PI_QUARTER_LOW = constant(**coefficients.PI_QUARTER_LOW)
 SINE_REACH = constant(float32=2.0**17, float64=2.0**30)  # sin and cos lose digits beyond, and are constant from here on
 HYPOT_REACH = constant(float32=2.0**13, float64=2.0**28)  # sqrt(1 + x * x) is |x| from here on
 TAN_PI_8 = 0.41421356237309503
+MODERATE = constant(float32=60.0, float64=600.0)  # up to here `biased_power` holds exp's power of two
+EXP_END = constant(float32=-87.0, float64=-708.0)  # exp is the smallest normal number a little below
+EXPM1_END = constant(float32=-20.0, float64=-40.0)  # expm1 is -1 from here down; further down its power of two would be subnormal, and slow
+
+
+def exp_moderate(x):
+    """exp(x), x <= MODERATE: two thirds of what `primitives.exp_whole` does; 0 where that is no normal number, for those are slow."""
+    q, n = exp_parts(maximum(x, EXP_END))
+    return select(x < EXP_END, 0, scale(1 + q, n))
+
+
+def expm1_moderate(x):
+    """expm1(x), x <= MODERATE."""
+    q, n = exp_parts(maximum(x, EXPM1_END))
+    p = power(n)
+    return fma(p, q, p - 1)
+
+
+def log1p_positive(x):
+    """log1p(x), x >= 0."""
+    a = minimum(x, LARGEST)
+    u = 1 + a
+    v = u - 1
+    rest = (1 - (u - v)) + (a - v)  # what the rounding of u lost
+    n = exponent(u)
+    y = fma(n, LN2_HIGH, fma(n, LN2_LOW, small_log1p(fma(rest, power(ROUNDING_MAGIC - n), mantissa(u) - 1))))
+    return select(x < INFINITY, y, x)
 
 
 def log(x):

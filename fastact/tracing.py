@@ -6,8 +6,14 @@ for is answered both ways, and the two results become one `select`.
 """
 
 import builtins
+import difflib
+import dis
 import functools
+import inspect
 import math
+import numbers
+import os
+import sysconfig
 import types
 
 import numpy as np
@@ -22,6 +28,11 @@ _OPPOSITE = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "
 _SWAPPED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "eq": "eq", "ne": "ne"}
 CONDITIONS = (*COMPARISONS, "and", "or", "not")
 USE = "use exp, log, log1p, expm1, tanh, sigmoid, erf, sqrt, sin, cos, arctan, abs, where, maximum, minimum, sign and arithmetic"
+WHOLE = "normalise before it or after it; fastact.softmax is there for what softmax does"
+_REDUCTIONS = (
+    "sum", "mean", "average", "max", "min", "amax", "amin", "std", "var", "prod", "median", "cumsum", "cumprod", "dot", "vdot", "inner", "matmul",
+    "norm", "ptp", "argmax", "argmin", "sort", "any", "all", "softmax", "log_softmax", "logsumexp",
+)  # fmt: skip
 
 
 class _Unknown(BaseException):  # not an Exception: the traced function must not catch it
@@ -37,6 +48,10 @@ class _NoAttribute(UnsupportedOperationError, AttributeError):
 
 def unsupported(what, instead=""):
     return UnsupportedOperationError(f"{what} can't be part of an activation" + (f"; {instead}" if instead else f"; {USE}"))
+
+
+def _whole_array(what):
+    return f"{what} is of a whole array, and an activation is a function of one number: it can't be part of one; {WHOLE}"
 
 
 # --- The graph -----------------------------------------------------------------------------------------------------------
@@ -74,7 +89,7 @@ class Graph:
             if value.graph is not self:
                 raise unsupported("a number kept from another call", "compute with x and the parameters only")
             return self.select(value, self.one, self.zero) if value.op in CONDITIONS else value
-        if isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating)):
+        if isinstance(value, (bool, np.bool_, numbers.Real)):
             return self.const(value)
         if isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in "biuf":
             return self.const(value.item())
@@ -84,6 +99,8 @@ class Graph:
             raise unsupported(
                 f"an array of shape {value.shape}", "an activation is a function of one number; make it a parameter and give the array in the call"
             )
+        if isinstance(value, numbers.Complex):
+            raise unsupported(f"the complex number {value!r}", "an activation is a function of a real number")
         raise unsupported(f"{type(value).__name__} {value!r}")
 
     def condition(self, value):
@@ -284,6 +301,9 @@ class Graph:
                 return other if known is (op == "and") else one
         return a if a is b else self.raw(op, a, b)
 
+    def exclusive(self, a, b):
+        return self.combine("or", self.combine("and", a, self.negation(b)), self.combine("and", self.negation(a), b))
+
     def negation(self, a):
         if a.op in _OPPOSITE:
             return self.raw(_OPPOSITE[a.op], *a.args)
@@ -320,6 +340,10 @@ class Graph:
         raise _Unknown(condition)
 
 
+_FLAT = "it is flat between its jumps, so its derivative is 0"
+_JUMPS = "it jumps; sin and cos are the periodic functions to use"
+
+
 def _numbers_first(node):
     return node.op != "const", node.order
 
@@ -342,19 +366,17 @@ class Node:
     __slots__ = ("args", "graph", "op", "order", "value")
 
     def __init__(self, graph, op, args, value=None):
-        self.graph, self.op, self.args, self.value = graph, op, args, value
-        self.order = len(graph.nodes)
+        for name, given in (("graph", graph), ("op", op), ("args", args), ("value", value), ("order", len(graph.nodes))):
+            object.__setattr__(self, name, given)
+
+    def __setattr__(self, name, value):
+        raise unsupported(f"x.{name} = ...", "x stands for one number, which nothing can be kept in")
 
     __hash__ = object.__hash__
 
     def _arithmetic(name, swapped=False):
         def operation(self, other):
-            try:
-                pair = self.graph.number(self), self.graph.number(other)
-            except UnsupportedOperationError:
-                if isinstance(other, (list, tuple, str, bytes)) or other is None or isinstance(other, np.ndarray):
-                    raise
-                return NotImplemented
+            pair = self.graph.number(self), self.graph.number(other)
             return getattr(self.graph, name)(*(pair[::-1] if swapped else pair))
 
         return operation
@@ -389,7 +411,10 @@ class Node:
     def __or__(self, other):
         return self.graph.combine("or", self.graph.condition(self), self.graph.condition(other))
 
-    __rand__, __ror__ = __and__, __or__
+    def __xor__(self, other):
+        return self.graph.exclusive(self.graph.condition(self), self.graph.condition(other))
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
     def __invert__(self):
         if self.op not in CONDITIONS:
@@ -400,11 +425,13 @@ class Node:
         return self.graph.decide(self.graph.condition(self))
 
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        name = ufunc.__name__
+        shown = f"np.{name}" if getattr(np, name, None) is ufunc else name
         if method != "__call__":
-            raise unsupported(f"np.{ufunc.__name__}.{method}", "an activation is a function of one number, not of a whole array")
+            raise UnsupportedOperationError(_whole_array(f"{shown}.{method}"))
         if any(v is not None for v in options.values()):
-            raise unsupported(f"np.{ufunc.__name__} with {', '.join(options)}=", "leave that out; where(condition, a, b) chooses")
-        return apply(self.graph, ufunc.__name__, inputs)
+            raise unsupported(f"{shown} with {', '.join(options)}=", "leave that out; where(condition, a, b) chooses")
+        return apply(self.graph, name, inputs, shown)
 
     def __array_function__(self, function, kinds, args, kwargs):
         name = function.__name__
@@ -419,11 +446,24 @@ class Node:
         if name == "clip":
             names = dict(zip(("a", "a_min", "a_max"), args, strict=False)) | kwargs
             return self.clip(names.get("a_min", names.get("min")), names.get("a_max", names.get("max")))
-        if name == "where" and len(args) == 3 and not kwargs:
+        if name == "where" and not kwargs:
+            if len(args) != 3:
+                raise unsupported(f"np.where with {len(args)} argument{'s' * (len(args) > 1)}", "where(condition, a, b) chooses between two numbers")
             return apply(self.graph, "where", args)
+        if name == "piecewise" and not kwargs and len(args) == 3:
+            conditions, choices = ([v] if isinstance(v, Node) or not np.iterable(v) else list(v) for v in args[1:])
+            choices = [choice(self) if callable(choice) else choice for choice in choices]
+            result = choices.pop() if len(choices) > len(conditions) else 0
+            for condition, choice in reversed(list(zip(conditions, choices, strict=True))):
+                result = apply(self.graph, "where", (condition, choice, result))
+            return result
         if name == "sinc":
             angle = math.pi * self
             return self.graph.select(self.graph.compare("eq", self, self.graph.zero), self.graph.one, apply(self.graph, "sin", (angle,)) / angle)
+        if name in _REDUCTIONS:
+            raise UnsupportedOperationError(_whole_array(f"np.{name}"))
+        if name in _STEPS:
+            raise unsupported(f"np.{name}", _FLAT)
         raise unsupported(f"np.{name}")
 
     def clip(self, min=None, max=None, **names):
@@ -442,6 +482,8 @@ class Node:
     def __getattr__(self, name):
         if name.startswith("__"):
             raise AttributeError(name)
+        if name in _REDUCTIONS:
+            raise _NoAttribute(_whole_array(f"x.{name}"))
         raise _NoAttribute(f"x.{name} can't be part of an activation: x stands for one number, not for an array; {USE}")
 
     def _refuse(what, instead):
@@ -450,21 +492,36 @@ class Node:
 
         return operation
 
-    _plain = (
-        "float() or int() of x, or a function that wants x as a plain number,", "use the functions of fastact.math, or NumPy's: they can be followed",
-    )  # fmt: skip
-    __float__ = __int__ = __index__ = __complex__ = _refuse(*_plain)
-    __array__ = _refuse("a NumPy function that wants x as an array", USE)
-    _steps = "it is flat between its jumps, so its derivative is 0"
-    __floor__ = __ceil__ = __trunc__ = __round__ = _refuse("rounding x", _steps)
-    __floordiv__ = __rfloordiv__ = _refuse("x // y", _steps)
-    __mod__ = __rmod__ = __divmod__ = _refuse("x % y", "it jumps; sin and cos are the periodic functions to use")
+    def __float__(self):
+        if self.op == "param":
+            raise unsupported(
+                f"float() or int() of the parameter {self.value!r}, as range() and list indices want it,",
+                "calls may change a parameter, so it is not known yet; write the number itself, and make an activation for each",
+            )
+        raise unsupported(
+            f"float() or int() of {text(self)}, or a function that wants it as a plain number,",
+            "use the functions of fastact.math, or NumPy's: they can be followed",
+        )
+
+    __int__ = __index__ = __complex__ = __float__
+
+    def __format__(self, form):
+        if form:
+            raise unsupported(f"x in the format {form!r}", "x stands for a number that is not known yet; leave the printing out")
+        return text(self)
+
+    __array__ = _refuse(
+        "an array made of x, as by np.array, np.float32 or a function of SciPy,", f"x is one number, and float32 stays float32 without it; {USE}"
+    )
+    __floor__ = __ceil__ = __trunc__ = __round__ = _refuse("rounding x", _FLAT)
+    __floordiv__ = __rfloordiv__ = _refuse("x // y", _FLAT)
+    __mod__ = __rmod__ = __divmod__ = _refuse("x % y", _JUMPS)
     __iter__ = _refuse("going through x item by item", "x stands for one number, not for an array")
     __len__ = _refuse("len(x)", "x stands for one number, not for an array")
     __getitem__ = _refuse("x[...]", "x stands for one number; where(x < 0, a, b) chooses between two")
     __setitem__ = _refuse("assigning to x[...]", "write where(x < 0, a, x) instead of x[x < 0] = a")
     __matmul__ = __rmatmul__ = _refuse("x @ y", "an activation is a function of one number")
-    del _refuse, _plain, _steps
+    del _refuse
 
     def __repr__(self):
         return text(self)
@@ -544,23 +601,32 @@ _FUNCTIONS = {
     "equal": lambda g, a, b: g.compare("eq", g.number(a), g.number(b)), "not_equal": lambda g, a, b: g.compare("ne", g.number(a), g.number(b)),
     "logical_and": lambda g, a, b: g.combine("and", g.condition(a), g.condition(b)),
     "logical_or": lambda g, a, b: g.combine("or", g.condition(a), g.condition(b)),
+    "logical_xor": lambda g, a, b: g.exclusive(g.condition(a), g.condition(b)),
     "logical_not": lambda g, a: g.negation(g.condition(a)),
+    "hypot": lambda g, a, b: g.sqrt(g.add(*(g.mul(n, n) for n in (g.number(b), g.number(a))))),
+    "deg2rad": _unary(lambda g, a: g.mul(g.const(math.pi / 180), a)), "rad2deg": _unary(lambda g, a: g.mul(g.const(180 / math.pi), a)),
 }  # fmt: skip
-_FUNCTIONS |= {"fmax": _FUNCTIONS["maximum"], "fmin": _FUNCTIONS["minimum"], "bitwise_and": _FUNCTIONS["logical_and"], "bitwise_or": _FUNCTIONS["logical_or"], "invert": _FUNCTIONS["logical_not"]}
-_STEPS = ("floor", "ceil", "trunc", "rint", "round", "floor_divide", "spacing", "nextafter")
+_FUNCTIONS |= {"bitwise_xor": _FUNCTIONS["logical_xor"], "radians": _FUNCTIONS["deg2rad"], "degrees": _FUNCTIONS["rad2deg"], "fmax": _FUNCTIONS["maximum"], "fmin": _FUNCTIONS["minimum"], "bitwise_and": _FUNCTIONS["logical_and"], "bitwise_or": _FUNCTIONS["logical_or"], "invert": _FUNCTIONS["logical_not"]}
+_STEPS = ("floor", "ceil", "trunc", "rint", "round", "around", "fix", "floor_divide", "spacing", "nextafter")
+_PERIODIC = ("remainder", "mod", "fmod", "divmod", "modf")
 
 
-def apply(graph, name, inputs):
-    """A function by NumPy's name, or an activation of the catalog, on nodes and numbers."""
+def apply(graph, name, inputs, shown=None):
+    """A function by NumPy's name, or an activation of the catalog, on nodes and numbers; `shown`: what the user called it."""
+    shown = shown or name
     if name in _FUNCTIONS:
         return _FUNCTIONS[name](graph, *inputs)
     if name in _STEPS:
-        raise unsupported(f"{name}", "it is flat between its jumps, so its derivative is 0")
+        raise unsupported(shown, _FLAT)
+    if name in _PERIODIC:
+        raise unsupported(shown, _JUMPS)
+    if name in _REDUCTIONS:
+        raise UnsupportedOperationError(_whole_array(shown))
     if name.endswith(("_grad", "_value_and_grad", "_backward")):
-        raise unsupported(f"{name}", "it is a derivative already, and its own derivative is not known; write it out")
+        raise unsupported(shown, "it is a derivative already, and its own derivative is not known; write it out")
     record = catalog.records().get(name)
     if record is None:
-        raise unsupported(f"{name}")
+        raise unsupported(shown)
     a, *given = [graph.number(v) for v in inputs]
     given = (given + [graph.const(p.default) for p in record.given("value")[len(given) :]])[: len(record.given("value"))]
     if any(depends(p) for p in given):
@@ -605,9 +671,7 @@ def _followed(function):
             return functools.reduce(lambda a, b: apply(graph, name, (a, b)), args)
         if name == "log" and len(args) == 2:
             return apply(graph, "log", args[:1]) / math.log(args[1])
-        if name not in _FUNCTIONS and name not in _STEPS and name not in catalog.records():
-            raise unsupported(f"math.{function.__name__}")
-        return apply(graph, name, args)
+        return apply(graph, name, args, f"math.{function.__name__}")
 
     return call
 
@@ -616,6 +680,9 @@ def _substituted(function, done):
     """The function with what it can't be followed through, math's functions and max and min, replaced by what can."""
     if function in done:
         return done[function]
+    for step in dis.get_instructions(function.__code__):
+        if step.opname == "STORE_GLOBAL" or (step.opname == "STORE_DEREF" and step.argval in function.__code__.co_freevars):
+            raise unsupported(f"changing {step.argval!r}, a variable outside of the function,", "it is a function of x and its parameters alone")
     scope = dict(function.__globals__)
     done[function] = function  # should a cell hold the function itself
     done[function] = made = types.FunctionType(function.__code__, scope, function.__name__, function.__defaults__, _cells(function, done))
@@ -646,9 +713,21 @@ def _replaced(value, function, done):
         return _Names()
     if isinstance(value, types.BuiltinFunctionType) and (value.__module__ == "math" or value in (max, min)):
         return _followed(value)
-    if isinstance(value, types.FunctionType) and value.__module__ == function.__module__ and value is not function and not hasattr(value, "entry"):
+    if isinstance(value, types.FunctionType) and value is not function and _users(value):
         return _substituted(value, done)
+    if isinstance(value, types.MethodType) and isinstance(value.__func__, types.FunctionType) and _users(value.__func__):
+        return types.MethodType(_substituted(value.__func__, done), value.__self__)
+    if isinstance(value, functools.partial):
+        return functools.partial(_replaced(value.func, function, done), *value.args, **value.keywords)
     return value
+
+
+_INSTALLED = tuple(dict.fromkeys(os.path.join(sysconfig.get_path(kind), "") for kind in ("stdlib", "platstdlib", "purelib", "platlib")))
+
+
+def _users(function):
+    """Whether this is code of the user's own, and not of an installed package: only that is worth looking into."""
+    return not function.__code__.co_filename.startswith(_INSTALLED) and (function.__module__ or "").partition(".")[0] != __package__.partition(".")[0]
 
 
 def trace(function, graph, parameters):
@@ -664,20 +743,49 @@ def trace(function, graph, parameters):
             result = followed(graph.x, **{name: graph.param(name) for name in parameters})
         except _Unknown as unknown:
             condition = unknown.condition
+        except (UnsupportedOperationError, RecursionError):
+            raise
+        except Exception as error:
+            raise UnsupportedOperationError(_failure(error, _where(path))) from error
         else:
-            return _result(graph, result)
+            return _result(graph, result, _where(path))
         return graph.select(condition, explore({**path, condition: True}), explore({**path, condition: False}))
 
     return explore({})
 
 
-def _result(graph, value):
+def _where(path):
+    """The conditions on the way that was followed, in words."""
+    conditions = [condition if holds else condition.graph.negation(condition) for condition, holds in path.items()]
+    return " where " + " and ".join(map(text, conditions)) if conditions else ""
+
+
+def _failure(error, where):
+    """What to say of an error in the user's own code."""
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    said = said.replace("'Node'", "'x'").replace("Node", "x")
+    if isinstance(error, AttributeError) and isinstance(error.obj, types.ModuleType):
+        near = difflib.get_close_matches(error.name, [n for n in dir(error.obj) if not n.startswith("_")], 1)
+        return f"the function raises {said}" + (f"; did you mean {near[0]}?" if near else f"; {USE}")
+    if isinstance(error, NameError):
+        return f"the function raises {said}"
+    if where:
+        return f"the function raises {said},{where}; an activation gives a number for every x and every parameter: leave such a check out, or return a number there"
+    if isinstance(error, (TypeError, ValueError, AttributeError)):
+        return f"the function fails when it is called with a stand-in for x: {said}; {USE}, from fastact.math, NumPy or math, and leave checks of x out"
+    return f"the function raises {said}"
+
+
+def _result(graph, value, where):
     if value is None:
-        raise UnsupportedOperationError("the function returns None; end it with return")
+        raise UnsupportedOperationError(f"the function returns None{where}; end {'each way through it' if where else 'it'} with return")
     if isinstance(value, (tuple, list)):
-        raise UnsupportedOperationError(
-            f"the function returns {len(value)} values; return the value alone (its derivative is derived, or given by derivative=)"
-        )
+        what = f"{len(value)} values" if len(value) != 1 else f"a {type(value).__name__}"
+        raise UnsupportedOperationError(f"the function returns {what}; return the value alone (its derivative is derived, or given by derivative=)")
+    if isinstance(value, types.GeneratorType) or inspect.iscoroutine(value):
+        raise UnsupportedOperationError("the function yields or awaits; write a plain function that ends with return")
+    if isinstance(value, str) or callable(value):
+        raise UnsupportedOperationError(f"the function returns {value!r}{where}, which is not a number")
     return graph.number(value)
 
 
@@ -702,11 +810,16 @@ def depends(node):
     return any(n.op == "x" for n in ordered([node]))
 
 
-def substitute(roots, old, new):
-    """The roots with one node in place of another."""
+ARITHMETIC = ("add", "sub", "mul", "div", "neg", "select")
+
+
+def substitute(roots, old, new, within=None):
+    """The roots with one node in place of another; `within`: only where no other operation than these, or a hold, is above it."""
     graph, made = old.graph, {old: new}
     for node in ordered(roots):
-        if node not in made:
+        if within and node.args and node.op not in within and not any(a.op == "named" or (a.op == "neg" and a.args[0].op == "named") for a in node.args):
+            made[node] = node
+        elif node not in made:
             args = [made[a] for a in node.args]
             made[node] = node if all(a is b for a, b in zip(args, node.args, strict=True)) else graph.raw(node.op, *args, value=node.value)
     return [made[r] for r in roots]
@@ -832,12 +945,83 @@ _OPERATIONS = {
 }  # fmt: skip
 
 
+# --- Ranges --------------------------------------------------------------------------------------------------------------
+
+_ANY, _POSITIVE = (-math.inf, math.inf), (0.0, math.inf)
+_RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "erf": (-1.0, 1.0), "erfc": (0.0, 2.0), "softplus": _POSITIVE, "relu": _POSITIVE}  # of formulas
+
+
+def ranges(roots, precision):
+    """Between which two numbers each node lies, whatever x and the parameters are; NaN apart."""
+    found = {}
+    for node in ordered(roots):
+        found[node] = _range(node, [found[a] for a in node.args], precision)
+    return found
+
+
+def _range(node, inner, precision):
+    op, args = node.op, node.args
+    if op == "const":
+        return (node.value, node.value) if node.value == node.value else _ANY
+    if op == "named":
+        return (getattr(node.value[1], precision),) * 2
+    if op == "formula":
+        return _RANGES.get(node.value[0], _ANY) if node.value[1] == 0 else _ANY
+    if op in ("sin", "cos"):
+        return -1.0, 1.0
+    if op in ("hypot1", "sqrt"):
+        return float(op == "hypot1"), math.inf
+    if op == "select":
+        return min(inner[1][0], inner[2][0]), max(inner[1][1], inner[2][1])
+    if op not in ("neg", "abs", "exp", "expm1", "add", "sub", "mul", "div", "max", "min"):
+        return _ANY
+    (a, b), (c, d) = inner[0], inner[-1]
+    if op == "neg":
+        return -b, -a
+    if op == "abs":
+        return max(0.0, a, -b), max(abs(a), abs(b))
+    if op in ("exp", "expm1"):
+        below = float(op == "expm1")
+        return (-below if a < 0 else 1 - below), (1 - below if b <= 0 else math.inf)
+    if op in ("max", "min"):
+        return (max(a, c), max(b, d)) if op == "max" else (min(a, c), min(b, d))
+    if op == "mul" and args[0] is args[1]:
+        return _POSITIVE
+    if op == "div" and c <= 0:
+        return _ANY
+    with np.errstate(all="ignore"):
+        ends = [float(_OPERATIONS[op](np.float64(u), np.float64(v))) for u in (a, b) for v in (c, d)]
+    if op in ("mul", "div"):
+        ends = [0.0 if e != e else e for e in ends]  # 0 * inf is no end: numbers near it are anything between the others
+    return _ANY if any(e != e for e in ends) else (min(ends), max(ends))
+
+
+def _chosen(roots):
+    """By node, the function of the formula language that an elementary node calls."""
+    by_precision = [ranges(roots, precision) for precision in language.PRECISIONS]
+    found = {}
+    for node in next(iter(by_precision)):
+        if node.op not in ELEMENTARY:
+            continue
+        for low, high, function in _BY_RANGE.get(node.op, ((None, None, getattr(elementary, node.op, None)),)):
+            within = zip(language.PRECISIONS, [known[node.args[0]] for known in by_precision], strict=True)
+            if all((low is None or a >= low) and (high is None or b <= getattr(high, p, high)) for p, (a, b) in within):
+                found[node] = function
+                break
+    return found
+
+
 # --- Writing -------------------------------------------------------------------------------------------------------------
 
 _LOOSE, _SUM, _PRODUCT, _UNARY, _ATOM = range(5)
 _INFIX = {"add": ("+", _SUM), "sub": ("-", _SUM), "mul": ("*", _PRODUCT), "div": ("/", _PRODUCT)}
 _NAMES = {"max": "maximum", "min": "minimum"}
-_WHOLE = {"exp": "exp_whole", "expm1": "expm1_whole", "log1p": "log1p_whole"}  # in a formula: the plain names are other things there
+# What exp, expm1 and log1p are in a formula: whichever first holds for the range of the argument. The last of each takes every number.
+_BY_RANGE = {
+    "exp": ((None, elementary.MODERATE, elementary.exp_moderate), (None, None, primitives.exp_whole)),
+    "expm1": ((None, elementary.MODERATE, elementary.expm1_moderate), (None, None, primitives.expm1_whole)),
+    "log1p": ((0.0, 1.0, primitives.small_log1p), (0.0, None, elementary.log1p_positive), (None, None, primitives.log1p_whole)),
+}  # fmt: skip
 
 
 def _literal(value):
@@ -849,13 +1033,16 @@ def _literal(value):
     return shown, _UNARY if value < 0 else _ATOM
 
 
-def _expression(node, names, plain=False):
-    """A node as text, and how tightly that binds; `names`: the nodes that have a variable; `plain`: for people."""
+def _expression(node, names, plain=False, functions=types.MappingProxyType({})):
+    """A node as text, and how tightly that binds.
+
+    `names`: the nodes that have a variable; `plain`: for people; `functions`: what elementary nodes call in a formula.
+    """
     if node in names:
         return names[node], _ATOM
 
     def at(child, level):
-        shown, binds = _expression(child, names, plain)
+        shown, binds = _expression(child, names, plain, functions)
         return shown if binds >= level else f"({shown})"
 
     op, args = node.op, node.args
@@ -876,13 +1063,13 @@ def _expression(node, names, plain=False):
     if op in COMPARISONS:
         return f"{at(args[0], _SUM)} {COMPARISONS[op]} {at(args[1], _SUM)}", _LOOSE
     if op in ("and", "or"):
-        return f" {'&' if op == 'and' else '|'} ".join(f"({_expression(a, names, plain)[0]})" for a in args), _LOOSE
-    listed = ", ".join(_expression(a, names, plain)[0] for a in args)
+        return f" {'&' if op == 'and' else '|'} ".join(f"({_expression(a, names, plain, functions)[0]})" for a in args), _LOOSE
+    listed = ", ".join(_expression(a, names, plain, functions)[0] for a in args)
     if op == "formula":
         return f"{node.value[0]}({listed})" + ("'" if node.value[1] else ""), _ATOM
     if op == "hypot1" and plain:
         return f"sqrt(1 + {at(args[0], _ATOM)} ** 2)", _ATOM
-    return f"{_NAMES.get(op, op) if plain else _WHOLE.get(op, _NAMES.get(op, op))}({listed})", _ATOM
+    return f"{functions[node].__name__ if node in functions else _NAMES.get(op, op)}({listed})", _ATOM
 
 
 def text(node):
@@ -898,6 +1085,7 @@ def source(name, roots, parameters, summary, reserved=()):
     str, dict, dict
     """
     nodes = ordered(roots)
+    functions = _chosen(roots)
     uses = {}
     for a in [*(a for n in nodes for a in n.args), *roots]:
         uses[a] = uses.get(a, 0) + 1
@@ -911,6 +1099,9 @@ def source(name, roots, parameters, summary, reserved=()):
         taken.add(f"{stem}{count}")
         return f"{stem}{count}"
 
+    def shown(node):
+        return _expression(node, names, functions=functions)[0]
+
     for node in nodes:
         if node.op == "named":
             constants[node.value[0]] = node.value[1]
@@ -920,26 +1111,26 @@ def source(name, roots, parameters, summary, reserved=()):
                 called = getattr(called, "at_defaults", called)
             calls[called.__name__] = called
             if node not in names:
-                arguments = ", ".join(_expression(a, names)[0] for a in node.args)
+                arguments = ", ".join(shown(a) for a in node.args)
                 pair = [node.graph.raw("formula", *node.args, value=(node.value[0], which)) for which in (0, 1)]
                 names[pair[0]] = fresh(node.value[0][0])
                 names[pair[1]] = f"d{names[pair[0]]}"
                 taken.add(names[pair[1]])
                 lines.append(f"{names[pair[0]]}, {names[pair[1]]} = {called.__name__}({arguments})")
         elif node.op in ELEMENTARY:
-            calls[_WHOLE.get(node.op, node.op)] = getattr(primitives, _WHOLE[node.op]) if node.op in _WHOLE else getattr(elementary, node.op)
+            calls[functions[node].__name__] = functions[node]
         if node.args and uses[node] > 1 and node not in names and node.op != "formula" and node.op not in CONDITIONS and node.op != "neg":
-            shown = _expression(node, names)[0]
+            line = shown(node)
             names[node] = fresh("v")
-            lines.append(f"{names[node]} = {shown}")
-        elif node.args and node not in names and node.op not in CONDITIONS and len(shown := _expression(node, names)[0]) > 90:
+            lines.append(f"{names[node]} = {line}")
+        elif node.args and node not in names and node.op not in CONDITIONS and len(line := shown(node)) > 90:
             names[node] = fresh("v")
-            lines.append(f"{names[node]} = {shown}")
+            lines.append(f"{names[node]} = {line}")
     for node in nodes:
         if node.op in ("max", "min", "select", "sqrt", "copysign"):
             called = _NAMES.get(node.op, node.op)
             calls[called] = getattr(language, called)
     listed = ", ".join(["x", *(f"{p}={default!r}" for p, default in parameters.items())])
-    results = ", ".join(_expression(r, names)[0] for r in roots)
+    results = ", ".join(shown(r) for r in roots)
     body = [f'"""{summary}"""', *lines, f"return {results}"]
     return f"def {name}({listed}):\n" + "".join(f"    {line}\n" for line in body), calls, constants

@@ -65,7 +65,8 @@ def test_advice():
     dead = x - 9 * (np.arange(50) < 20)
     assert "dead" in fastact.health("relu", dead).advice[0] and "leaky_relu" in fastact.health("relu", dead).advice[0]
     assert "saturated" in fastact.health("tanh", 40 * x).advice[0]
-    assert "vanishes" in fastact.health("sigmoid", x).advice[0]
+    assert "vanishes" in fastact.health("sigmoid", x).advice[0] and "Try relu" in fastact.health("sigmoid", x).advice[0]
+    assert "little slope" in fastact.health("leaky_relu", x - 1.5).advice[0]
     assert "flat" in fastact.health("relu", x - 1.5).advice[0]
     steep = fastact.activation(lambda x: x * abs(x), name="steep", check=False)
     assert "explodes" in fastact.health(steep, 3 * x).advice[0]
@@ -141,14 +142,18 @@ def test_watch_of_nothing():
 # --- check ---------------------------------------------------------------------------------------------------------------
 
 
-def test_check_passes_the_catalog(record):
-    report = fastact.check(record.name)
+@pytest.mark.parametrize("name", list(catalog.records()))
+def test_check_passes_the_catalog(name):
+    record = catalog.records()[name]
+    report = fastact.check(name)
     if record.name == "identity":  # the one that is linear, and says so
         assert report.linear and not report.passed
         return
     assert report.passed, str(report)
+    assert all("beyond float32" in warning for warning in report.warnings), "there is nothing else to warn about"
+    assert report.ulp is None or (report.ulp[0] <= record.ulp[0] + 0.5 and report.ulp[1] <= record.ulp[1] + 0.5), report.ulp
     assert tuple(k[0] for k in report.kinks) == tuple(map(float, record.kinks))
-    assert report.derivative_error < 1e-8 and not report.linear
+    assert report.derivative_error < (1e-4 if record.domain else 1e-8) and not report.linear  # differences near the ends of a domain
     assert report.ulp is None or max(report.ulp) < 5
     assert f"{record.name}: passed" in str(report)
     json.dumps(report.as_dict())

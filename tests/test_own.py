@@ -4,10 +4,13 @@ import functools
 import inspect
 import math
 import os
+import pathlib
 import pickle
 import random
 import re
+import sys
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -22,25 +25,41 @@ from fastact.math import erf, exp, log1p, sigmoid, sqrt, tanh, where
 mpmath = pytest.importorskip("mpmath")
 
 
-# --- Right ones: ten activations from papers that are not in the catalog, a line each ------------------------------------
+# --- Right ones: activations from papers that are not in the catalog, a line each -----------------------------------------
 # name: (the function, its definition in mpmath, whether it has limits at infinity)
 
-RIGHT = {
-    "serf": (lambda x: x * erf(log1p(exp(x))), "x * erf(log1p(exp(x)))", True),  # Nag and Bhattacharyya 2021
-    "smish": (lambda x: x * np.tanh(np.log(1 + 1 / (1 + np.exp(-x)))), "x * tanh(log1p(1 / (1 + exp(-x))))", True),  # Wang et al. 2022
-    "phish": (lambda x: x * np.tanh(fastact.gelu(x)), "x * tanh(x * erfc(-x / sqrt(2)) / 2)", True),  # Naveen 2022
-    "tanhexp": (lambda x: x * math.tanh(math.exp(x)), "x * tanh(exp(x))", True),  # Liu and Di 2020
-    "loglogish": (lambda x: x * (1 - exp(-exp(x))), "-x * expm1(-exp(x))", True),  # Zhu et al. 2021
-    "gish": (lambda x: x * np.log(2 - np.exp(-np.exp(x))), "x * log1p(-expm1(-exp(x)))", True),  # Kaytan et al. 2022
-    "logish": (lambda x: x * np.log(1 + sigmoid(x)), "x * log1p(1 / (1 + exp(-x)))", True),  # Zhu et al. 2021
-    "gcu": (lambda x: x * np.cos(x), "x * cos(x)", False),  # Noel et al. 2021
-    "sinlu": (lambda x, a=1.0, b=1.0: (x + a * np.sin(b * x)) * sigmoid(x), "(x + sin(x)) / (1 + exp(-x))", False),  # Paul et al. 2022
-    "elliott": (lambda x: 0.5 * x / (1 + abs(x)) + 0.5, "x / (1 + abs(x)) / 2 + 0.5", True),  # Elliott 1993
-    "isru": (lambda x, alpha=1.0: x / sqrt(1 + alpha * x * x), "x / sqrt(1 + x * x)", True),  # Carlile et al. 2017
-    "bent_identity": (lambda x: (sqrt(x**2 + 1) - 1) / 2 + x, "(sqrt(x * x + 1) - 1) / 2 + x", True),
-    "snake_alt": (lambda x, a=1.0: x + np.sin(a * x) ** 2 / a, "x + sin(x) ** 2", False),  # Ziyin et al. 2020
-    "aranda": (lambda x, lam=2.0: 1 - (1 + lam * exp(x)) ** (-1 / lam), "-expm1(-log1p(2 * exp(x)) / 2)", True),  # Aranda-Ordaz 1981
-    "arctan_unit": (lambda x: 2 / math.pi * np.arctan(math.pi / 2 * x), "2 / pi * atan(pi / 2 * x)", True),
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "examples"))
+from from_papers import PAPERS  # noqa: E402
+
+DEFINITIONS = {
+    "eswish": "1.25 * x / (1 + exp(-x))",
+    "bsilu": "(x + mpf(1.67)) / (1 + exp(-x)) - mpf(1.67) / 2",
+    "elish": "(x if x > 0 else expm1(x)) / (1 + exp(-x))",
+    "lisht": "x * tanh(x)",
+    "penalized_tanh": "tanh(x) * (1 if x > 0 else 0.25)",
+    "serlu": "1.07862 * (x if x > 0 else 2.90427 * x * exp(x))",
+    "pelu": "x if x > 0 else expm1(x)",
+    "isru": "x / sqrt(1 + x * x)",
+    "isrlu": "x if x > 0 else x / sqrt(1 + x * x)",
+    "elliott": "x / (1 + abs(x)) / 2 + 0.5",
+    "gcu": "x * cos(x)",
+    "sinlu": "(x + sin(x)) / (1 + exp(-x))",
+    "sqnl": "1 if x > 2 else x - x**2 / 4 if x > 0 else x + x**2 / 4 if x > -2 else -1",
+    "star_relu": "0.8944 * (x + abs(x))**2 / 4 - 0.4472",
+    "nlrelu": "log1p((x + abs(x)) / 2)",
+    "bent_identity": "(sqrt(x * x + 1) - 1) / 2 + x",
+    "arctan_unit": "2 / pi * atan(pi / 2 * x)",
+    "aranda": "-expm1(-log1p(2 * exp(x)) / 2)",
+    "serf": "x * erf(log1p(exp(x)))",
+    "smish": "x * tanh(log1p(1 / (1 + exp(-x))))",
+    "phish": "x * tanh(x * erfc(-x / sqrt(2)) / 2)",
+    "tanhexp": "x * tanh(exp(x))",
+    "loglogish": "-x * expm1(-exp(x))",
+    "logish": "x * log1p(1 / (1 + exp(-x)))",
+    "gish": "x * log1p(-expm1(-exp(x)))",
+}
+RIGHT = {name: (function, DEFINITIONS[name], name not in ("gcu", "sinlu", "star_relu")) for name, (function, _) in PAPERS.items()} | {
+    "snake_alt": (lambda x, a=1.0: x + np.sin(a * x) ** 2 / a, "x + sin(x) ** 2", False),
     "scaled_silu": (lambda x, beta=1.5: x / (1 + math.exp(-beta * x)), "x / (1 + exp(-1.5 * x))", True),
 }
 MADE = {}
@@ -132,6 +151,11 @@ def test_export_is_a_formula(name, tmp_path):
     translate.check(scope[name])
     record = catalog.record_of(name, scope[name])
     assert record.kinks == made(name).record.kinks
+    # What the catalog's tests would hold it against.
+    names = {n: getattr(mpmath, n) for n in custom._MPMATH if hasattr(mpmath, n)} | {p.name: p.default for p in record.parameters}
+    with mpmath.workprec(100):
+        for at in (-1.7, 0.3, 2.6):
+            assert abs(float(eval(record.definition, names | {"x": mpmath.mpf(at)})) - made(name)(at)) < 1e-13
     x = np.linspace(-3, 3, 13)
     with support.quiet():
         assert np.allclose(scope[name](x)[0], made(name)(x), rtol=1e-12, atol=1e-15)
@@ -204,8 +228,52 @@ def test_other_ways_to_write():
         (lambda x: np.logaddexp(x, 0), np.logaddexp(x, 0)),
         (lambda x: np.square(x) ** 0.5 * 2.0**x, abs(x) * 2**x),
         (lambda x: fastact.leaky_relu(x, 0.3), np.where(x > 0, x, 0.3 * x)),
+        (lambda x: np.piecewise(x, [x < -1, x > 1], [-1, lambda t: 2 * t - 1, lambda t: t]), np.where(x < -1, -1, np.where(x > 1, 2 * x - 1, x))),
+        (lambda x: math.hypot(x, 1) + np.hypot(3 * x, 4 * x), np.hypot(x, 1) + 5 * abs(x)),
+        (lambda x: np.where((x > 0) ^ (x > 1), x, np.where(x > 0, 1, 0)), np.clip(x, 0, 1)),
+        (lambda x, a=np.float32(0.5): x * np.tanh(a * x), x * np.tanh(0.5 * x)),
+        (functools.partial(lambda x, a: x * math.tanh(a * x), a=2.0), x * np.tanh(2 * x)),
+        (Bend().by, x * abs(x)),
+        (Bend(), np.where(x < 0, np.expm1(x), x)),
+        (lambda x: print(f"at {x}") or x * Fraction(1, 4) * x, x * x / 4),
+        (lambda x: np.sinc(x) * x, np.sin(np.pi * x) / np.pi),
     ):
         assert np.allclose(fastact.activation(function, name="written", check=False)(x), right, rtol=1e-12, atol=1e-14)
+
+
+class Bend:
+    """Methods, and objects that can be called."""
+
+    def by(self, x, a=1.0):
+        return a * x * abs(x)
+
+    def __call__(self, x):
+        return x if x > 0 else math.exp(x) - 1
+
+
+def test_parameters_of_methods_and_partials():
+    f = fastact.activation(Bend().by, name="method")
+    assert f(3.0, a=2.0) == 18 and [p.name for p in f.record.parameters] == ["a"]
+    g = fastact.activation(functools.partial(lambda x, a, b=1.0: b * x * abs(a * x), a=2.0), name="partial")
+    assert g(1.0) == 2 and g(1.0, a=3.0, b=2.0) == 6
+
+
+def test_ranges_decide_which_functions_are_called():
+    # What takes every number costs more than what takes the numbers that can occur.
+    for function, called in (
+        (lambda x: exp(-x * x), {"exp_moderate"}),
+        (lambda x: x * log1p(sigmoid(x)), {"small_log1p"}),
+        (lambda x: log1p(fabs(x)), {"log1p_positive"}),
+        (lambda x: x + exp(x), {"exp_whole"}),
+        (lambda x: np.expm1(-fabs(x)) * x, {"expm1_moderate", "exp_moderate"}),
+        (lambda x, a=1.0: x * log1p(a * exp(-fabs(x))), {"log1p_whole", "exp_whole"}),  # the derivative has exp(|x|)
+    ):
+        calls = set(fastact.activation(function, name="ranged", check=False).record.formula.custom.calls)
+        assert called <= calls and not {"exp_whole", "expm1_whole", "log1p_whole"} & calls - called, calls
+    assert "silu" not in "".join(made("elish").record.formula.custom.calls), "its sigmoid is there anyway"
+    # No hold where a sine only happens to be the same at a few points.
+    f = fastact.activation(lambda x: np.sin(math.pi * x) + x * x / 100, name="waves", check=False)
+    assert abs(f(83.25) - (np.sin(math.pi * 83.25) + 83.25**2 / 100)) < 1e-9
 
 
 def helper(x):
@@ -272,10 +340,34 @@ def loops(x):
     return x
 
 
+COUNT = 0
+
+
+def counts(x):
+    global COUNT
+    COUNT += 1
+    return COUNT * x * abs(x)
+
+
+def checks(x, a=1.0):
+    assert a > 0, f"a must be positive, got {a}"
+    return a * x * abs(x)
+
+
+def forgets_a_branch(x):
+    if x > 0:
+        return x
+
+
+def keeps(x):
+    x.cache = 1
+    return x
+
+
 WRONG = {
     "linear": (lambda x: 2 * x + 1, fastact.LinearActivationError, ["linear", "2 * x + 1", "x * sigmoid(x)"]),
     "linear in disguise": (lambda x: np.log(np.exp(x)) + where(x > 0, x, x), fastact.LinearActivationError, ["is 2 * x", "one linear layer"]),
-    "linear, hidden": (lambda x: (x * x - 1) / (x + 1) if x != -1 else x - 1, fastact.LinearActivationError, ["is 1 * x + -1"]),
+    "linear, hidden": (lambda x: (x * x - 1) / (x + 1) if x != -1 else x - 1, fastact.LinearActivationError, ["is x - 1 for every x"]),
     "constant": (lambda x: 3.0, fastact.LinearActivationError, ["constant"]),
     "step": (lambda x: np.where(x > 0, 1.0, 0.0) * (1 + 0 * x), fastact.DerivativeError, ["jumps at x = 0", "from 0 to 1", "sigmoid"]),
     "jump": (lambda x: where(x > 1, x * x, 0.5 * x), fastact.DerivativeError, ["jumps at x = 1", "from 0.5 to 1", "meet at that point"]),
@@ -299,6 +391,25 @@ WRONG = {
     "NaN everywhere": (lambda x: sqrt(-1 - x * x), fastact.DerivativeError, ["NaN", "logarithm"]),
     "second derivative": (lambda x: x * fastact.gelu.grad(x), fastact.UnsupportedOperationError, ["gelu_grad", "write it out"]),
     "default": (eval("lambda x, a=None: x"), fastact.ActivationError, ["default of 'a'", "finite number"]),
+    "choice": (eval("lambda x, leaky=True: x * x"), fastact.ActivationError, ["'leaky'", "make two activations"]),
+    "a changed global": (counts, fastact.UnsupportedOperationError, ["'COUNT'", "outside of the function"]),
+    "a check": (checks, fastact.UnsupportedOperationError, ["AssertionError: a must be positive", "where a <= 0", "leave such a check out"]),
+    "a branch without return": (forgets_a_branch, fastact.UnsupportedOperationError, ["None where x <= 0", "each way"]),
+    "an attribute": (keeps, fastact.UnsupportedOperationError, ["x.cache"]),
+    "misspelt": (lambda x: np.tnah(x), fastact.UnsupportedOperationError, ["tnah", "did you mean tanh?"]),
+    "undefined": (lambda x: x * undefined, fastact.UnsupportedOperationError, ["NameError", "undefined"]),  # noqa: F821
+    "complex": (lambda x: (1j * x).real, fastact.UnsupportedOperationError, ["1j", "real number"]),
+    "modulo": (lambda x: np.mod(x, 2) * x, fastact.UnsupportedOperationError, ["np.remainder", "sin and cos"]),
+    "whole division": (lambda x: x // 2, fastact.UnsupportedOperationError, ["x // y", "flat"]),
+    "softmax": (lambda x: np.exp(x) / np.exp(x).sum(), fastact.UnsupportedOperationError, ["x.sum", "whole array", "fastact.softmax"]),
+    "conversion": (lambda x: np.float32(x) * x, fastact.UnsupportedOperationError, ["np.float32", "float32 stays float32"]),
+    "loop by a parameter": (lambda x, n=3: sum(x**i for i in range(n)), fastact.UnsupportedOperationError, ["parameter 'n'", "range()"]),
+    "format": (lambda x: print(f"{x:.3f}") or x * x, fastact.UnsupportedOperationError, ["'.3f'", "leave the printing out"]),
+    "one-armed where": (lambda x: x[np.where(x > 0)], fastact.UnsupportedOperationError, ["1 argument", "where(condition, a, b)"]),
+    "a string": (lambda x: "relu", fastact.UnsupportedOperationError, ["'relu'", "not a number"]),
+    "a generator": (lambda x: (v for v in [x]), fastact.UnsupportedOperationError, ["yields"]),
+    "division by 0": (lambda x: x / 0, fastact.DerivativeError, ["divides by 0"]),
+    "infinity": (lambda x: x * math.inf, fastact.DerivativeError, ["the number inf is in it"]),
 }
 
 
@@ -336,7 +447,7 @@ def test_a_wrong_derivative_is_stopped(derivative, cause):
     [
         (lambda x: x**5 / (1 + x**4), "NaN from about x = 1e"),
         (lambda x: exp(x), "grows beyond float32 from x = (8|9)"),
-        (lambda x: np.log(x) * x, "NaN from x = 0 down"),
+        (lambda x: np.log(x) * x, "NaN from x = 0 down .*negative number"),
         (lambda x: 1 / x + x * x, "infinite at x = 0"),
         (lambda x: sqrt(x * x + 100) - fabs(x), "loses"),
         (lambda x: x * np.sin(x), "NaN at x = inf"),
@@ -366,6 +477,8 @@ def test_parameter_names(parameter):
 def test_what_is_no_function():
     with pytest.raises(TypeError, match="function of x"):
         fastact.activation("relu")
+    with pytest.raises(TypeError, match="not the class Bend"):
+        fastact.activation(Bend)
     with pytest.raises(TypeError, match=r"fastact\.activation"):
         fastact.export(fastact.relu)
     with pytest.raises(fastact.ActivationError, match="'b'"):

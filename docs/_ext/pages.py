@@ -113,8 +113,8 @@ def _activation(record, speed):
             parts.append(f"Also known as {', '.join(f'`{a}`' for a in record.aliases)}.\n")
         parts.append(_libraries(record))
     parts.append("[Where definitions differ](../../activations.md#where-definitions-differ) compares them all.\n" if record.like else "")
-    if record.name in speed:
-        parts += ["## Speed\n", speed[record.name]]
+    if record.name in speed[0]:
+        parts += ["## Speed\n", _speed(speed[0][record.name], speed[1])]
     parts += ["## Source\n", f"The record and the formula, in `fastact/formulas.py`:\n\n```python\n{_source(record)}```\n"]
     if record.paper:
         parts.append(f"Reference: {record.paper}.\n")
@@ -128,28 +128,66 @@ def _notes(record):
     return " ".join(lines)
 
 
-def _speed():
-    """What `python -m fastact bench` found, by activation, where docs/data/bench.json has it."""
+def _bench():
+    """What `python -m fastact bench -o docs/data/bench` found, by activation, and on which machine; ({}, "") where nobody measured."""
     path = DOCS / "data" / "bench.json"
     if not path.is_file():
-        return {}
+        return {}, ""
+    found = json.loads(path.read_text(encoding="utf-8"))
+    by_name = {}
+    for row in found["results"]:
+        by_name.setdefault(row["activation"], []).append(row)
+    there = found["environment"]
+    kernels = f"the extension's kernels for {there['instruction_set']}" if there["extension"] else "Numba's kernels"
+    return by_name, f"{there['processor']}, {there['system']}, {there['threads']} threads, {kernels}, {found['made'][:10]}"
+
+
+def _chart(rows):
+    """Bars of nanoseconds an element, fastact's over NumPy's, as SVG in the colour of the text."""
+    ways = (("fastact_out", "fastact", plotting.COLORS[0]), ("numpy", "NumPy's way", _INK))
+    ns = [{way: row["seconds"][way] / row["size"] * 1e9 for way, *_ in ways if way in row["seconds"]} for row in rows]
+    longest, left, width, step = max(max(each.values()) for each in ns), 236, 330, 36
+    parts = []
+    for i, (row, each) in enumerate(zip(rows, ns, strict=True)):
+        y = 26 + i * step
+        parts.append(f'<text x="{left - 8}" y="{y + 16}" text-anchor="end">{row["mode"]}, {row["dtype"]}, {row["size"]:,}</text>')
+        for j, (way, _, color) in enumerate(ways):
+            if way in each:
+                long = max(1.0, each[way] / longest * width)
+                parts.append(f'<rect x="{left}" y="{y + 13 * j}" width="{long:.1f}" height="11" rx="1.5" fill="{color}"/>')
+                parts.append(f'<text class="figure" x="{left + long + 5:.1f}" y="{y + 13 * j + 9.5}">{each[way]:.3g} ns</text>')
+    key = "".join(
+        f'<rect x="{left + 90 * j}" y="4" width="11" height="11" rx="1.5" fill="{color}"/><text x="{left + 90 * j + 16}" y="14">{words}</text>'
+        for j, (_, words, color) in enumerate(ways)
+    )
+    height = 30 + len(rows) * step
+    words = f"nanoseconds an element of {rows[0]['activation']}: fastact and NumPy's way"
+    return (
+        f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 {height}" role="img" aria-label="{words}">'
+        f'<title>{words}</title>{key}{"".join(parts)}</svg>'
+    )
+
+
+def _speed(rows, where):
+    """The section about speed of one activation: a chart for large arrays, and all figures as a table."""
     from fastact import bench
 
-    found = json.loads(path.read_text(encoding="utf-8"))
-    texts = {}
-    for name in {row["activation"] for row in found["results"]}:
-        rows = [
-            [row["mode"], row["dtype"], f"{row['size']:,}", bench.duration(row["seconds"]["fastact_out"]), f"{row['speedup_out'][1]:.2g}"]
-            for row in found["results"]
-            if row["activation"] == name
+    large = [row for row in rows if row["size"] >= 1024]
+    cells = [
+        [
+            row["mode"], row["dtype"], f"{row['size']:,}", bench.duration(row["seconds"]["fastact_out"]), bench.duration(row["seconds"]["fastact"]),
+            bench.duration(row["seconds"]["numpy"]) if "numpy" in row["seconds"] else "",
+            bench.times(row["speedup_out"][1]) if "speedup_out" in row else "",
         ]
-        text = tables.table(["mode", "dtype", "elements", "a call with `out=`", "times as fast as NumPy's way"], rows)
-        texts[name] = f"{text}\nOn {found['environment']['processor']}, {found['environment']['threads']} threads.\n"
-    return texts
+        for row in rows
+    ]  # fmt: skip
+    heads = ["mode", "dtype", "elements", "with `out=`", "new array", "NumPy's way", "times as fast with `out=`"]
+    chart = f"Nanoseconds an element, results into arrays that are there (`out=`):\n\n```{{raw}} html\n{_chart(large)}\n```\n\n" if large else ""
+    return f"{chart}{_table(heads, cells)}\nMeasured on {where}. `python -m fastact bench {rows[0]['activation']}` measures it where you are.\n"
 
 
 def activations():
-    records, speed = catalog.records(), _speed()
+    records, speed = catalog.records(), _bench()
     for record in records.values():
         _plot(record)
         _write(f"activations/{record.name}.md", _activation(record, speed))
@@ -342,22 +380,36 @@ def elsewhere():
 
 
 def speed():
-    """The claims of `python bench/shows.py -o docs/data/shows.json`, where that file is there."""
-    path = DOCS / "data" / "shows.json"
-    if not path.is_file():
-        (OUT / "speed.md").unlink(missing_ok=True)
-        return
-    from fastact.bench import duration
+    """Speed on one page: of all activations by docs/data/bench.json, and the claims of docs/data/shows.json, where these files are there."""
+    from fastact.bench import duration, times
 
-    found = json.loads(path.read_text(encoding="utf-8"))
-    rows = []
-    for row in found["claims"]:
-        spent = ", ".join(f"{name} {duration(row['seconds'][name])}" for name in row["compared"]) if "seconds" in row else ""
-        rows.append([row["claim"], row["wanted"], str(row["measured"]), row["verdict"], spent])
-    there = found["environment"]
-    text = f"# Speed\n\nMade by `python bench/shows.py` on {there['processor']} ({there['system']}), {there['threads']} threads, "
-    text += f"in {found['rounds']} rounds in which the contenders took turns; figures are medians of ratios.\n\n"
-    _write("speed.md", text + tables.table(["claim", "wanted", "measured", "verdict", "times"], rows))
+    text = "# Speed\n\nContenders take turns in short batches; figures are medians of the rounds, and ratios medians of the rounds' ratios.\n\n"
+    by_name, where = _bench()
+    if by_name:
+        cells = {}
+        for row in (row for rows in by_name.values() for row in rows):
+            if row["mode"] == "value" and row["size"] >= 1024:
+                ratio = f", {times(row['speedup_out'][1])}x" if "speedup_out" in row else ""
+                cells.setdefault(row["activation"], {})[row["dtype"], row["size"]] = f"{row['seconds']['fastact_out'] / row['size'] * 1e9:.3g}{ratio}"
+        kinds = sorted({kind for each in cells.values() for kind in each})
+        rows = [[f"[{name}](activations/{name}.md)", *[each.get(kind, "") for kind in kinds]] for name, each in cells.items()]
+        text += "## Every activation\n\nThe value into an array that is there: nanoseconds an element, and how many times as fast as NumPy's usual way.\n"
+        text += f"Measured by `python -m fastact bench` on {where}. An activation's page has the other modes.\n\n"
+        text += tables.table(["activation", *[f"{dtype}, {size:,}" for dtype, size in kinds]], rows)
+    path = DOCS / "data" / "shows.json"
+    if path.is_file():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        rows = []
+        for row in found["claims"]:
+            spent = ", ".join(f"{name} {duration(row['seconds'][name])}" for name in row["compared"]) if "seconds" in row else ""
+            rows.append([row["claim"], row["wanted"], str(row["measured"]), row["verdict"], spent])
+        there = found["environment"]
+        text += f"\n## Claims\n\nMade by `python bench/shows.py` on {there['processor']} ({there['system']}), {there['threads']} threads, "
+        text += f"in {found['rounds']} rounds.\n\n" + tables.table(["claim", "wanted", "measured", "verdict", "times"], rows)
+    if by_name or path.is_file():
+        _write("speed.md", text)
+    else:
+        (OUT / "speed.md").unlink(missing_ok=True)
 
 
 def figures():
