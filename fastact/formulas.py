@@ -47,6 +47,7 @@ from .primitives import (
     PHI_FAR_REST,
     PHI_NEAR_REST,
     SINE_REACH,
+    SQRT2,
     SQUARE_REACH,
     UNBIAS,
     biased_exp,
@@ -69,6 +70,7 @@ from .primitives import (
     scale,
     sine_parts,
     small_log1p,
+    square_exp_parts,
 )
 
 SELU_SCALE = constant(**coefficients.SELU_SCALE)
@@ -563,10 +565,16 @@ def tanh_shrink(x):
 )
 def erf(x):
     """Error function, from -1 to 1."""
-    q, n, m = half_erfc_parts(minimum(abs(x), ERFC_REACH))
+    a = minimum(abs(x), ERFC_REACH)
+    q, n = square_exp_parts(a)
+    # The tail as gelu has it; an error of the argument does not matter where the tail is added to 1.
+    u = SQRT2 * a
+    d = polynomial(u, PHI_FAR_D)
+    below = fma(BIASED_SQRT_2PI, u * d, fma(polynomial(u, PHI_FAR_REST), u, PHI_FAR_0))
+    far = fma(-2 * biased_exp(q, n), d / below, 1)
     w = minimum(abs(x), 1)
-    near = x * polynomial(w * w, ERF)
-    return select(w < 0.84, near, copysign(1 - scale(2 * m, n), x)), scale(TWO_OVER_SQRT_PI * (1 + q), n)
+    near = fma(x, polynomial(w * w, ERF), x)
+    return select(w < 0.84, near, copysign(far, x)), scale(TWO_OVER_SQRT_PI * (1 + q), n)
 
 
 @activation(

@@ -217,11 +217,16 @@ def mills_near(a, rest):
     return high + fma(rest, fma(a, high, -PHI0), low)
 
 
+def square_exp_parts(a):
+    """Return q, n with exp(-a * a) = 2**n * (1 + q); 0 <= a <= ERFC_REACH."""
+    n = fma(a * a, -LOG2E, ROUNDING_MAGIC)
+    multiple = product_sum(n, LN2_HIGH, -0.5 * MAGIC_LN2)  # of log 2, exactly
+    return small_expm1(fma(multiple, -LN2_RATIO, product_sum(-a, a, -multiple))), n
+
+
 def half_erfc_parts(a):
     """Return q, n, m with exp(-a * a) = 2**n * (1 + q) and erfc(a) = 2**n * 2 * m; 0 <= a <= ERFC_REACH."""
-    square = a * a
-    r, n = reduced(-square)
-    q = small_expm1(r - square_rest(a, square))
+    q, n = square_exp_parts(a)
     u = SQRT2 * a
     m = mills_near(u, fma(SQRT2_LOW, a, product_rest(SQRT2, a, u)))
     return q, n, fma(q, m, m)

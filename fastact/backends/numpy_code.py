@@ -316,6 +316,10 @@ class _Graph:
     def exp_expm1_parts(self, x):
         return None if self.exponential == "parts" else (*self.exp_parts(x), self.expm1(x))
 
+    def square_exp_parts(self, a):
+        square = self.multiply(a, a)
+        return self.exp_parts(self.negative(square), None if self.wide else self.negative(self.call(primitives.square_rest, [a, square])[0]))
+
     def half_expm1_parts(self, x):
         if self.exponential == "parts":
             return None
@@ -381,6 +385,7 @@ _OWN = {
     elementary.atan: lambda g, x: (g.make("arctan", x),),
     primitives.exp_parts: _Graph.exp_parts,
     primitives.exp_parts_less: lambda g, x, low: g.exp_parts(x, None if low in (g.const(0), g.nothing) else g.negative(low)),
+    primitives.square_exp_parts: _Graph.square_exp_parts,
     primitives.gauss_parts_near: _Graph.gauss_parts_near,
     primitives.exp_expm1_parts: _Graph.exp_expm1_parts,
     primitives.half_expm1_parts: _Graph.half_expm1_parts,
