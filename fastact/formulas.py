@@ -48,6 +48,7 @@ from .primitives import (
     PHI_NEAR_REST,
     SINE_REACH,
     SQRT2,
+    SQRT2_LOW,
     SQUARE_REACH,
     UNBIAS,
     biased_exp,
@@ -59,12 +60,13 @@ from .primitives import (
     expm1_whole,
     gauss_parts,
     gauss_parts_near,
-    half_erfc_parts,
     half_expm1_parts,
     hazard_parts,
     log,
     log1p_whole,
+    mills_far,
     mills_near,
+    mills_near_parts,
     power,
     ratio_rest,
     scale,
@@ -371,8 +373,8 @@ def sparse_sigmoid(x, *, at_limits=0.0):
 def elu(x, alpha=1.0):
     """Exponential linear unit: x where it is positive, else alpha * (exp(x) - 1)."""
     q, n = exp_parts(maximum(minimum(x, 0), -EXP_REACH))
-    p = alpha * power(n)
-    return select(x >= 0, x, fma(p, q, p - alpha)), select(x > 0, 1, fma(p, q, p))
+    p = power(n)
+    return select(x >= 0, x, alpha * fma(p, q, p - 1)), select(x > 0, 1, alpha * fma(p, q, p))
 
 
 @from_output(elu, nonnegative=("alpha",))
@@ -567,11 +569,9 @@ def erf(x):
     """Error function, from -1 to 1."""
     a = minimum(abs(x), ERFC_REACH)
     q, n = square_exp_parts(a)
-    # The tail as gelu has it; an error of the argument does not matter where the tail is added to 1.
-    u = SQRT2 * a
+    u = SQRT2 * a  # its rounding error does not matter where the tail is taken from 1
     d = polynomial(u, PHI_FAR_D)
-    below = fma(BIASED_SQRT_2PI, u * d, fma(polynomial(u, PHI_FAR_REST), u, PHI_FAR_0))
-    far = fma(-2 * biased_exp(q, n), d / below, 1)
+    far = fma(-2 * biased_exp(q, n), mills_far(u, u * d, d), 1)
     w = minimum(abs(x), 1)
     near = fma(x, polynomial(w * w, ERF), x)
     return select(w < 0.84, near, copysign(far, x)), scale(TWO_OVER_SQRT_PI * (1 + q), n)
@@ -583,8 +583,11 @@ def erf(x):
 )
 def erfc(x):
     """Complementary error function, 1 - erf(x), with all digits of its tail."""
-    q, n, m = half_erfc_parts(minimum(abs(x), ERFC_REACH))
-    tail = scale(2 * m, n)
+    a = minimum(abs(x), ERFC_REACH)
+    q, n = square_exp_parts(a)
+    u = SQRT2 * a
+    m, low = mills_near_parts(u, fma(SQRT2_LOW, a, product_rest(SQRT2, a, u)))
+    tail = scale(2 * (m + fma(q, m + low, low)), n)
     return select(x < 0, 2 - tail, tail), -scale(TWO_OVER_SQRT_PI * (1 + q), n)
 
 

@@ -211,10 +211,21 @@ def mills_ratio(a):
     return high + low
 
 
-def mills_near(a, rest):
-    """`mills_ratio` of a + rest, where rest is no larger than some rounding errors of a: by the ratio's derivative."""
+def mills_far(a, ad, d):
+    """`mills_ratio` of a >= NEAR times UNBIAS, for d = polynomial(a, PHI_FAR_D) and ad = a * d: what `biased_exp` wants."""
+    return d / fma(BIASED_SQRT_2PI, ad, fma(polynomial(a, PHI_FAR_REST), a, PHI_FAR_0))
+
+
+def mills_near_parts(a, rest):
+    """Return high, low whose sum is `mills_ratio` of a + rest, where rest is no larger than some rounding errors of a."""
     high, low, lower = mills(a)
-    return high + fma(rest, fma(a, high, -PHI0), low)
+    return high, fma(rest, fma(a, high, -PHI0), low)  # by the ratio's derivative
+
+
+def mills_near(a, rest):
+    """`mills_ratio` of a + rest, where rest is no larger than some rounding errors of a."""
+    high, low = mills_near_parts(a, rest)
+    return high + low
 
 
 def square_exp_parts(a):
@@ -222,14 +233,6 @@ def square_exp_parts(a):
     n = fma(a * a, -LOG2E, ROUNDING_MAGIC)
     multiple = product_sum(n, LN2_HIGH, -0.5 * MAGIC_LN2)  # of log 2, exactly
     return small_expm1(fma(multiple, -LN2_RATIO, product_sum(-a, a, -multiple))), n
-
-
-def half_erfc_parts(a):
-    """Return q, n, m with exp(-a * a) = 2**n * (1 + q) and erfc(a) = 2**n * 2 * m; 0 <= a <= ERFC_REACH."""
-    q, n = square_exp_parts(a)
-    u = SQRT2 * a
-    m = mills_near(u, fma(SQRT2_LOW, a, product_rest(SQRT2, a, u)))
-    return q, n, fma(q, m, m)
 
 
 def hazard_parts(a):
