@@ -7,8 +7,9 @@ import warnings
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "examples"))
 
-import fastact  # noqa: E402
 from from_papers import PAPERS  # noqa: E402
+
+import fastact  # noqa: E402
 
 # What has the same exponentials, divisions, roots and sines. Where no single one has, the times of several are added: a strict measure
 # where they are cheap, a mild one where memory counts.

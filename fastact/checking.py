@@ -484,7 +484,8 @@ def _measured(record, parameters):
 
 def _exactly(record, definition_, parameters, mpmath):
     """``x -> (value, derivative)`` in mpmath."""
-    names = {n: getattr(mpmath, n) for n in "exp expm1 log log1p erf erfc sin cos atan tanh sinh cosh sqrt sign pi".split()}
+    listed = ("exp", "expm1", "log", "log1p", "erf", "erfc", "sin", "cos", "atan", "tanh", "sinh", "cosh", "sqrt", "sign", "pi")
+    names = {n: getattr(mpmath, n) for n in listed}
 
     def of_record(r, x, given):
         return eval(r.definition, {"__builtins__": {"abs": abs, "min": min, "max": max}, **names}, {"x": x, **given})

@@ -214,6 +214,9 @@ def test_python_conditions():
     assert np.array_equal(f(x), np.clip(x, -1, 1)) and f.record.kinks == (-1.0, 1.0)
 
 
+HALF = np.float32(0.5)
+
+
 def test_other_ways_to_write():
     x = np.linspace(-3, 3, 25)
     for function, right in (
@@ -231,7 +234,7 @@ def test_other_ways_to_write():
         (lambda x: np.piecewise(x, [x < -1, x > 1], [-1, lambda t: 2 * t - 1, lambda t: t]), np.where(x < -1, -1, np.where(x > 1, 2 * x - 1, x))),
         (lambda x: math.hypot(x, 1) + np.hypot(3 * x, 4 * x), np.hypot(x, 1) + 5 * abs(x)),
         (lambda x: np.where((x > 0) ^ (x > 1), x, np.where(x > 0, 1, 0)), np.clip(x, 0, 1)),
-        (lambda x, a=np.float32(0.5): x * np.tanh(a * x), x * np.tanh(0.5 * x)),
+        (lambda x, a=HALF: x * np.tanh(a * x), x * np.tanh(0.5 * x)),
         (functools.partial(lambda x, a: x * math.tanh(a * x), a=2.0), x * np.tanh(2 * x)),
         (Bend().by, x * abs(x)),
         (Bend(), np.where(x < 0, np.expm1(x), x)),
@@ -354,7 +357,7 @@ def checks(x, a=1.0):
     return a * x * abs(x)
 
 
-def forgets_a_branch(x):
+def forgets_a_branch(x):  # noqa: RET503
     if x > 0:
         return x
 
