@@ -27,6 +27,12 @@ def rounded(value, precision):
         return float(+value)
 
 
+def fewer_digits(value, digits):
+    """The nearest number of so many binary digits, as a double."""
+    with mpmath.workprec(digits):
+        return float(+value)
+
+
 def chebyshev_grid(low, high, count):
     middle, half = (mpf(low) + mpf(high)) / 2, (mpf(high) - mpf(low)) / 2
     return [middle - half * mpmath.cospi(mpf(j) / (count - 1)) for j in range(count)]
@@ -175,6 +181,11 @@ def tanh_rest_ratio(w):
     return (mpmath.sqrt(w) - mpmath.tanh(mpmath.sqrt(w))) / (w * mpmath.sqrt(w))
 
 
+def third_low(precision):
+    """What a third is rounded by."""
+    return mpf(rounded(mpf(1) / 3 - mpf(rounded(mpf(1) / 3, precision)), precision))
+
+
 def sine_rest_ratio(w):
     return (mpmath.sin(mpmath.sqrt(w)) / mpmath.sqrt(w) - 1) / w
 
@@ -275,7 +286,7 @@ PHI_FAR_TEXT = """Phi(-a) exp(a^2 / 2) = 1 / (a b + N(a) / D(a)), b = sqrt(2 pi)
 
 HAZARD_TEXT = """phi(a) / Phi(-a) = a P(1 / a^2) of the normal distribution, asymptotically; a >= 14 (float32) or 38 (float64)."""
 ERF_TEXT = """erf(x) = x + x P(x * x), 0 <= x <= 0.84."""
-TANH_REST_TEXT = """x - tanh(x) = x**3 P(x * x), 0 <= x <= 1.42."""
+TANH_REST_TEXT = """x - tanh(x) = x**3 (P(x * x) + THIRD_LOW), 0 <= x <= 1.1875."""
 SINE_TEXT = """sin(x) = x + x**3 P(x * x), |x| <= 0.9: more than pi / 4, for what rounding adds."""
 COSINE_TEXT = """cos(x) = 1 - x * x / 2 + x**4 P(x * x), |x| <= 0.9."""
 
@@ -337,7 +348,6 @@ def make():
         ("SELU_SCALE", "selu's number for x > 0", SELU_SCALE),
         ("SELU_BELOW", "selu's number for x < 0", SELU_SCALE * mpf("1.6732632423543772")),
         ("QUICK", "1.702", mpf(1702) / 1000),
-        ("GELU_LINEAR", "2 sqrt(2 / pi)", 2 * mpmath.sqrt(2 / mpmath.pi)),
         ("GELU_CUBIC", "2 sqrt(2 / pi) * 0.044715", 2 * mpmath.sqrt(2 / mpmath.pi) * 44715 / 1000000),
         ("SQRT2", "sqrt(2)", mpmath.sqrt(2)),
         ("HALF_PI", "pi / 2", mpmath.pi / 2),
@@ -345,6 +355,14 @@ def make():
         high = {p: rounded(number, p) for p in SIGNIFICANT}
         low = {p: rounded(number - mpf(high[p]), p) for p in SIGNIFICANT}
         parts.append(comment(f"{text}, and what that is rounded by.") + table(name, high) + table(f"{name}_LOW", low))
+    linear = 2 * mpmath.sqrt(2 / mpmath.pi)
+    high = {p: fewer_digits(linear, SIGNIFICANT[p] - 4) for p in SIGNIFICANT}
+    low = {p: rounded(linear - mpf(high[p]), p) for p in SIGNIFICANT}
+    parts.append(
+        comment("2 sqrt(2 / pi) with so few digits that its differences to numbers up to 32 are exact, and what that is rounded by.")
+        + table("GELU_LINEAR", high)
+        + table("GELU_LINEAR_LOW", low)
+    )
     parts.append(comment(HAZARD_TEXT) + table("HAZARD", {p: hazard_series(n) for p, n in {"float32": 6, "float64": 9}.items()}))
     pi_half = {"float32": parts_of(mpmath.pi / 2, "float32", 11), "float64": parts_of(mpmath.pi / 2, "float64", 32)}
     parts.append(
@@ -358,7 +376,7 @@ def make():
         ("EXPM1", EXPM1_TEXT, expm1),
         ("LOG1P", LOG1P_TEXT, log1p),
         ("ERF", ERF_TEXT, lambda p: plain(erf_ratio, mpf("0.84") ** 2, {"float32": 6, "float64": 13}, p, 1)),
-        ("TANH_REST", TANH_REST_TEXT, lambda p: plain(tanh_rest_ratio, mpf("1.42") ** 2, {"float32": 10, "float64": 21}, p)),
+        ("TANH_REST", TANH_REST_TEXT, lambda p: plain(lambda w: tanh_rest_ratio(w) - third_low(p), mpf("1.1875") ** 2, {"float32": 8, "float64": 17}, p)),
         ("SINE", SINE_TEXT, lambda p: plain(sine_rest_ratio, mpf("0.81"), {"float32": 3, "float64": 7}, p)),
         ("COSINE", COSINE_TEXT, lambda p: plain(cosine_rest_ratio, mpf("0.81"), {"float32": 3, "float64": 7}, p)),
         ("MILLS", MILLS_TEXT, mills_polynomial),
@@ -374,6 +392,7 @@ def make():
         comment(PHI_FAR_TEXT, *(f"{p}: {note}." for p, (*_, note) in far.items()))
         + "\n".join(table(f"PHI_FAR_{n}", {p: f[i] for p, f in far.items()}) for i, n in enumerate("ND"))
     )
+    parts.append(table("THIRD_LOW", {p: float(third_low(p)) for p in SIGNIFICANT}))
     parts.append(table("NEAR", {p: float(NEAR) for p in SIGNIFICANT}))
     parts.append(table("SQRT_2PI", {p: rounded(mpmath.sqrt(2 * mpmath.pi), p) for p in SIGNIFICANT}))
     parts.append(table("MILLS_K", {p: m[1] for p, m in MILLS.items()}))

@@ -33,6 +33,7 @@ What fastact promises, and tests:
   derivative goes through zero because two terms cancel, 1 ULP of the larger term.
 - **`accuracy="high"`**: float32 is computed in float64 and rounded once: at most 0.51 ULP, and 4 within 1e-5 of an interior zero of a derivative.
 - **float16 and bfloat16**: computed in float32 and rounded once: 0.5 ULP and a little.
+- One scan stands for all compiled kernels with FMA (Cython's from the level v3 on, and Numba's): their results are the same, in every bit.
 - **The same bits** at any position, stride, offset, length and number of threads; in Numba's and Cython's kernels; at each instruction-set level
   with FMA; value and derivative alone or in one pass. Plain NumPy and the level v2, without FMA, may add {extra} ULP to a bound, and have bits of their own.
 
@@ -74,11 +75,11 @@ def table(rows, kinds):
             found = result[kind]
             largest, x = ulp_text(found["normal"])
             beyond = f" **{found['beyond']:,} beyond the bound**" if found["beyond"] else ""
-            shown = mode if mode != "value_and_grad" else f"{mode}: {kind}"
+            what = mode if mode != "value_and_grad" else f"{mode}: {kind}"
             scanned = result["scan"] + (f"; sampled in {', '.join(result['sampled'])}" if "sampled" in result else "")
             cells = [
                 record.name,
-                shown,
+                what,
                 f"{found['bound']:g}" if found["bound"] == round(found["bound"], 2) else f"{found['bound']:.4f}",
                 largest + beyond,
             ]
@@ -113,8 +114,7 @@ def peers(results, which):
     by_name = {name.replace("_", ""): row for name, row in known.items()}
     mine = {
         record.name: result
-        for record, mode, result in rows_of(results, dtype="float32", target=best(results), accuracy="default")
-        if mode == ("value", "grad")[which]
+        for record, _, result in shown(rows_of(results, dtype="float32", target="fma", accuracy="default"), KINDS[which])
     }
     columns = [p for p in PEER_NAMES if any(p in row for row in known.values())]
     lines = ["| | fastact | " + " | ".join(PEER_NAMES[p] for p in columns) + " |", "| --- |" + " --- |" * (len(columns) + 1)]
@@ -130,30 +130,45 @@ def peers(results, which):
     return "\n".join(lines) + "\n"
 
 
-def best(results):
-    """The kernels that the first tables show: Cython's of the highest level there is."""
-    targets = sorted({key.split("/")[3] for key in results if key.split("/")[3].startswith("cython")})
-    return targets[-1] if targets else "numba"
+def shown(rows, kind):
+    """Of each activation the scan to show for values or derivatives: that of both in one pass, else the mode's own."""
+    found = {}
+    for record, mode, result in rows:
+        if kind in result and (mode == "value_and_grad" or (mode in ("value", "grad") and record.name not in found)):
+            found[record.name] = record, mode, result
+    return list(found.values())
+
+
+def same_bits(rows):
+    """A Markdown table of modes whose results were compared to the bit with those of `value_and_grad`."""
+    lines = ["| activation | mode | results that differ | inputs |", "| --- | --- | --- | --- |"]
+    for record, mode, result in rows:
+        if "same_bits_as" in result:
+            lines.append(f"| {record.name} | {mode} | {result['differ']:,} | {result['scan']} |")
+    return "\n".join(lines) + "\n"
 
 
 def page(results):
-    target = best(results)
-    parts = [INTRODUCTION.format(extra=catalog.NO_FMA_ULP), "## All scans in short\n", summary(results)]
-    parts += [f"## float32, {target}\n"]
+    target = "fma"
+    parts = [INTRODUCTION.format(extra=catalog.NO_FMA_ULP), "## All scans in short\n", summary(results), "## float32\n"]
     rows = rows_of(results, dtype="float32", target=target, accuracy="default")
     parts += [
         "### Values\n",
-        table([r for r in rows if r[1] == "value"], KINDS),
+        table(shown(rows, "value"), ("value",)),
         "### Derivatives\n",
-        table([r for r in rows if r[1] == "grad"], KINDS),
+        table(shown(rows, "derivative"), ("derivative",)),
     ]
-    others = [r for r in rows if r[1] not in ("value", "grad")]
-    if others:
+    compared = [r for r in rows if "same_bits_as" in r[2]]
+    if compared:
         parts += [
             "### The other modes\n",
-            "`backward` has one rounding more, of the product. `backward_from_output` is the derivative as a function of the output; x is that.\n",
-            table(others, KINDS),
+            "Those scans are of `value_and_grad`. `value` and `grad` were compared with it to the bit, and `backward` with `grad_output` times the "
+            "derivative, rounded once: so its error is the derivative's, and that rounding's.\n",
+            same_bits(compared),
         ]
+    others = [r for r in rows if r[1] == "backward_from_output"]
+    if others:
+        parts += ["`backward_from_output` is the derivative as a function of the output; x is that.\n", table(others, KINDS)]
     for title, wanted in (
         ('float32, `accuracy="high"`', {"dtype": "float32", "target": target, "accuracy": "high"}),
         ("float64", {"dtype": "float64", "target": target, "accuracy": "default"}),

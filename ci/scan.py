@@ -7,6 +7,8 @@ BINS = 41  # of the histogram: an eighth of an ULP each, the last one for all th
 WIDTH = 8
 BLOCK = 512
 NORMAL, SUBNORMAL, NEAR_ZERO = range(3)
+ENOUGH = 2.0**-54  # terms that together are this part of the first one are left out
+SIZE = 0x7FFFFFFFFFFFFFFF  # the bits of a float64 without its sign
 
 
 class Measure:
@@ -31,9 +33,11 @@ class Measure:
         self.covered += other.covered
 
 
-@numba.njit(nogil=True, error_model="numpy", cache=True)
-def _polynomial(x, near, terms, high, low, inverse):
-    # Degree and terms written out, so that the terms stay in registers and the loop becomes SIMD code.
+# Degree and terms written out, so that the terms stay in registers and the loop becomes SIMD code.
+
+
+@numba.njit(nogil=True, error_model="numpy", fastmath={"contract"}, cache=True)
+def _polynomial14(x, near, terms, high, low, inverse):
     c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10, c11, c12, c13, c14 = (
         terms[0], terms[1], terms[2], terms[3], terms[4], terms[5], terms[6], terms[7],
         terms[8], terms[9], terms[10], terms[11], terms[12], terms[13], terms[14],
@@ -44,6 +48,38 @@ def _polynomial(x, near, terms, high, low, inverse):
         rest = ((c14 * u + (c13 * t + c12)) * u + (c11 * t + c10)) * u + (c9 * t + c8)
         rest = ((rest * u + (c7 * t + c6)) * u + (c5 * t + c4)) * u + (c3 * t + c2)
         near[k] = (rest * t + c1) * t + c0
+
+
+@numba.njit(nogil=True, error_model="numpy", fastmath={"contract"}, cache=True)
+def _polynomial7(x, near, terms, high, low, inverse):
+    c0, c1, c2, c3, c4, c5, c6, c7 = terms[0], terms[1], terms[2], terms[3], terms[4], terms[5], terms[6], terms[7]
+    for k in range(x.size):
+        t = ((np.float64(x[k]) - high) - low) * inverse
+        u = t * t
+        rest = ((c7 * t + c6) * u + (c5 * t + c4)) * u + (c3 * t + c2)
+        near[k] = (rest * t + c1) * t + c0
+
+
+@numba.njit(nogil=True, error_model="numpy", fastmath={"contract"}, cache=True)
+def _polynomial3(x, near, terms, high, low, inverse):
+    c0, c1, c2, c3 = terms[0], terms[1], terms[2], terms[3]
+    for k in range(x.size):
+        t = ((np.float64(x[k]) - high) - low) * inverse
+        near[k] = ((c3 * t + c2) * t + c1) * t + c0
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def _degree(terms, reach):
+    """The degree that is enough for |t| <= reach."""
+    lead = 0
+    while lead < terms.size - 1 and terms[lead] == 0:
+        lead += 1
+    least, rest = ENOUGH * abs(terms[lead]), 0.0
+    for k in range(terms.size - 1, lead, -1):
+        rest += abs(terms[k]) * reach ** (k - lead)
+        if rest > least:
+            return k
+    return lead
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
@@ -71,7 +107,14 @@ def evaluate(bits, x, first, last, high, low, inverse, terms, near):
                 else:
                     b = m
             j = a
-        _polynomial(x[i:j], near[i:j], terms[s], high[s], low[s], inverse[s])
+        ends = abs(((np.float64(x[i]) - high[s]) - low[s]) * inverse[s]), abs(((np.float64(x[j - 1]) - high[s]) - low[s]) * inverse[s])
+        degree = _degree(terms[s], max(ends[0], ends[1]))
+        if degree <= 3:
+            _polynomial3(x[i:j], near[i:j], terms[s], high[s], low[s], inverse[s])
+        elif degree <= 7:
+            _polynomial7(x[i:j], near[i:j], terms[s], high[s], low[s], inverse[s])
+        else:
+            _polynomial14(x[i:j], near[i:j], terms[s], high[s], low[s], inverse[s])
         covered += j - i
         i = j
     return covered
@@ -86,49 +129,106 @@ def compare(bits, x, actual, near, gradient, limits, bound, subnormal, zero, lar
     """
     lowest, digits, most = int(limits[0]), int(limits[1]), limits[2]
     tiny = 2.0**lowest
+    smallest = 2.0 ** (lowest - digits)
+    # Where a unit of the result is larger than this, the bound is what is allowed, near the zero too.
+    steep = tiny if zero[1] < 0 else max(tiny, 2.0**digits * zero[2] / (bound - zero[3])) if bound > zero[3] else np.inf
     raw = near.view(np.int64)
     by_gradient = gradient.size > 0
-    error, inverse, product = np.empty(BLOCK), np.empty(BLOCK, np.int64), np.empty(BLOCK)
+    error, inverse, product, bins = np.empty(BLOCK), np.empty(BLOCK, np.int64), np.empty(BLOCK), np.empty(BLOCK, np.int32)
+    counts = np.zeros((4, BINS), np.int64)
     for start in range(0, bits.size, BLOCK):
         part = slice(start, min(start + BLOCK, bits.size))
         count = part.stop - start
+        least, greatest = _range(raw[part])
+        if greatest < smallest / 2 and not by_gradient and _all_zero(actual[part]):
+            if greatest / smallest > largest[SUBNORMAL]:
+                k = np.argmax(np.abs(near[part]))
+                largest[SUBNORMAL], where[SUBNORMAL] = greatest / smallest, bits[start + k]
+            continue
         first, last = x[start] - zero[0], x[part.stop - 1] - zero[0]
-        plain = not (min(abs(first), abs(last)) < zero[1] or (first < 0) != (last < 0))
+        worst = 0.0
+        plain = least >= steep or not (min(abs(first), abs(last)) < zero[1] or (first < 0) != (last < 0))
         if plain and by_gradient:
             # One rounding more, of the product; a block with an error beyond that is looked at number by number.
-            good = 0
-            for k in range(count):
-                product[k] = near[start + k] * np.float64(gradient[start + k])
-                good += abs(near[start + k]) >= tiny
-            plain = good == count and _plainly(
-                actual[part], product[:count], product.view(np.int64)[:count], digits, bound + 0.5, tiny, most, error, inverse
-            )
+            plain = least >= tiny
+            if plain:
+                for k in range(count):
+                    product[k] = near[start + k] * np.float64(gradient[start + k])
+                least, greatest = _range(product[:count].view(np.int64))
+                plain = least >= tiny and greatest <= most
+                if plain:
+                    worst = _errors(actual[part], product[:count], digits, error, inverse)
+                    plain = worst <= bound + 0.5
         elif plain:
-            plain = _plainly(actual[part], near[part], raw[part], digits, bound, tiny, most, error, inverse)
+            plain = least >= tiny and greatest <= most
+            if plain:
+                worst = _errors(actual[part], near[part], digits, error, inverse)
+                plain = worst <= bound
         if not plain:
             some = gradient[part] if by_gradient else gradient
             _one_by_one(bits[part], x[part], actual[part], near[part], raw[part], some, lowest, digits, most, bound, subnormal, zero,
                         largest, where, histogram, beyond, worst_beyond)  # fmt: skip
             continue
         for k in range(count):
-            histogram[min(int(error[k] * WIDTH), BINS - 1)] += 1
-        k = np.argmax(error[:count])
-        if error[k] > largest[NORMAL]:
-            largest[NORMAL], where[NORMAL] = error[k], bits[start + k]
+            bins[k] = min(np.int32(error[k] * WIDTH), np.int32(BINS - 1))  # int64 would take five times as long
+        whole = count & ~3
+        for k in range(0, whole, 4):  # four, as one would wait for its last sum to be stored
+            counts[0, bins[k]] += 1
+            counts[1, bins[k + 1]] += 1
+            counts[2, bins[k + 2]] += 1
+            counts[3, bins[k + 3]] += 1
+        for k in range(whole, count):
+            counts[0, bins[k]] += 1
+        if worst > largest[NORMAL]:
+            largest[NORMAL], where[NORMAL] = worst, bits[start + np.argmax(error[:count])]
+    histogram += counts.sum(axis=0)
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)
-def _plainly(actual, near, raw, digits, bound, tiny, most, error, inverse):
-    """The errors where all results are normal and within the bound; False if not."""
+def _range(raw):
+    """The least and the greatest magnitude of float64 numbers, given as bits: as such they are compared in SIMD code. NaN is greatest."""
+    least, greatest = SIZE, 0
+    for k in range(raw.size):
+        size = raw[k] & SIZE
+        least = min(least, size)
+        greatest = max(greatest, size)
+    ends = np.array([least, greatest]).view(np.float64)
+    return ends[0], ends[1]
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def _all_zero(actual):
+    found = 0
+    for k in range(actual.size):
+        found += actual[k] != 0
+    return found == 0
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def _errors(actual, near, digits, error, inverse):
+    """The errors in ULP of normal results. Returns the largest; NaN or infinity if one is."""
+    raw = near.view(np.int64)
     for k in range(near.size):
         inverse[k] = (2046 + digits - ((raw[k] >> 52) & 0x7FF)) << 52
     scale = inverse.view(np.float64)
     for k in range(near.size):
         error[k] = abs(np.float64(actual[k]) - near[k]) * scale[k]
-    good = 0
-    for k in range(near.size):
-        good += (abs(near[k]) >= tiny) & (abs(near[k]) <= most) & (error[k] <= bound)
-    return good == near.size
+    return _range(error[: near.size].view(np.int64))[1]
+
+
+@numba.njit(nogil=True, error_model="numpy", cache=True)
+def differing(a, b):
+    """How many of two results (as bits of float32) differ, and the first; every NaN is the same."""
+    found = 0
+    for k in range(a.size):
+        found += (a[k] != b[k]) & (((a[k] & 0x7FFFFFFF) <= 0x7F800000) | ((b[k] & 0x7FFFFFFF) <= 0x7F800000))
+    where = -1
+    if found:
+        for k in range(a.size):
+            if a[k] != b[k] and not ((a[k] & 0x7FFFFFFF) > 0x7F800000 and (b[k] & 0x7FFFFFFF) > 0x7F800000):
+                where = k
+                break
+    return found, where
 
 
 @numba.njit(nogil=True, error_model="numpy", cache=True)

@@ -9,6 +9,7 @@
     python ci/verify.py --accuracy high --exhaustive      float32 by way of float64
     python ci/verify.py --check-reference                 the reference itself against mpmath
     python ci/verify.py --hashes --check                  results to the bit against tests/data/hashes.json; --write makes it anew
+    python ci/verify.py --same-bits                       the same bits over layouts, threads, backends and levels
     python ci/verify.py --render                          docs/accuracy.md and its plots, from the JSON
 
 float32 is measured against tables made by mpmath from the definitions (`series.py`), whose error is some 1e-8 ULP; so are the half
@@ -17,6 +18,7 @@ Needs numba and mpmath; rich for the progress bar, matplotlib for the plots.
 """
 
 import argparse
+import ast
 import concurrent.futures
 import contextlib
 import functools
@@ -24,6 +26,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -33,6 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "ci"), str(ROOT / "tests")]
 sys.path.append(str(ROOT))  # an installed fastact comes first, if there is one
 
+import hashes  # noqa: E402
 import mpmath  # noqa: E402
 import numpy as np  # noqa: E402
 import reference  # noqa: E402
@@ -43,8 +47,10 @@ import fastact  # noqa: E402
 from fastact import catalog, dispatch, settings  # noqa: E402
 from fastact.backends import cython, numba_source  # noqa: E402
 
+PACKAGE = Path(fastact.__file__).parent
 DATA = ROOT / "docs" / "data" / "accuracy.json"
-CHUNK = 1 << 20
+CHUNK = 1 << 15  # inputs that are in a core's cache with all that is computed of them
+SPAN = 1 << 23  # what one thread does at a time
 ALL = 2**32
 QUANTITIES = {"value": (0,), "grad": (1,), "value_and_grad": (0, 1), "backward": (1,), "backward_from_output": (1,)}
 LEVELS = ("v2", "v3", "v4")
@@ -64,25 +70,26 @@ class Task:
         self.level = cython.level() if backend == "cython" else None
 
     @property
+    def kernels(self):
+        """Whose results these are: all compiled kernels with fma give the same bits (`--same-bits`), so one of them stands for all."""
+        has_fma = self.backend == "numba" or hashes.has_fma()
+        return "numpy" if self.backend == "numpy" else "fma" if has_fma else f"{self.backend}-{self.level}"
+
+    @property
     def key(self):
-        target = f"{self.backend}-{self.level}" if self.level else self.backend
-        return "/".join([self.record.name, self.mode, self.dtype, target, self.accuracy])
+        return "/".join([self.record.name, self.mode, self.dtype, self.kernels, self.accuracy])
 
     @property
     def extra(self):
         """What may be added to the bounds where there is no fma."""
-        return catalog.NO_FMA_ULP if self.backend == "numpy" or self.level == "v2" else 0.0
+        return 0.0 if self.kernels == "fma" else catalog.NO_FMA_ULP
 
     def fingerprint(self):
-        """A hash of the kernel's generated source: as long as it is the same, so are the results."""
-        files = [
-            Path(fastact.__file__).parent / name for name in ("_cy/primitives.h", "backends/numba_intrinsics.py", "backends/numpy_code.py")
-        ]
-        text = numba_source.kernel(self.record, self.mode, self.computed, False)
-        text += "".join(
-            file.read_text(encoding="utf-8") for file in files if file.exists() and (file.suffix != ".h" or self.backend == "cython")
-        )
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """A hash of the kernel as generated, and of the intrinsics that it uses: as long as it is the same, so are the results.
+
+        Comments, and what other functions consist of, are no part of it.
+        """
+        return fingerprint(self.record, self.mode, self.computed, self.kernels)
 
     def call(self, x, gradient, out):
         """Compute; `out` has an array for each output."""
@@ -117,6 +124,49 @@ class Task:
             digits = FORMATS[self.dtype][1]
             return 0.5 + (bound + extra) * 2.0 ** (digits - 23), 0.5 + (4 + extra) * 2.0 ** (digits - 23), (x0, reach, unit, 0.5)
         return bound + extra, max(4.0, bound if self.mode == "backward_from_output" else 0), (x0, reach, unit * max(1.0, extra), extra)
+
+
+@functools.cache
+def fingerprint(record, mode, precision, kernels):
+    text = numba_source.kernel(record, mode, precision, False)
+    text = text[text.index("@compiled") :]
+    if kernels == "numpy":
+        text += _without_comments(PACKAGE / "backends" / "numpy_code.py")
+    else:
+        known = _intrinsics()
+        used, todo = set(), set(re.findall(r"[a-z_]+(?=_float)", text)) & known.keys()
+        while todo:
+            used |= todo
+            todo = {name for u in todo for name in re.findall(r"\w+", known[u])} & known.keys() - used
+        text += "".join(known[name] for name in sorted(used))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _without_comments(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+@functools.cache
+def _intrinsics():
+    """The source of each intrinsic, and of what that uses, by name: for Numba and in C, without comments."""
+    known = {}
+    for node in ast.parse(_without_comments(PACKAGE / "backends" / "numba_intrinsics.py")).body:
+        names = [node.value.args[0].value] if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else []
+        names += [node.name] if isinstance(node, ast.FunctionDef) else []
+        names += [t.id for t in node.targets if isinstance(t, ast.Name)] if isinstance(node, ast.Assign) else []
+        for name in names:
+            known[name] = known.get(name, "") + ast.unparse(node)
+    header = PACKAGE / "_cy" / "primitives.h"
+    if header.exists():
+        text = re.sub(r"/\*.*?\*/|[\s\\]", "", header.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for piece in text.split("FASTACT_INLINEreal")[1:]:
+            name = piece[: piece.index("_##name")]
+            known[name] = known.get(name, "") + piece
+    return known
 
 
 @functools.cache
@@ -195,10 +245,12 @@ class Inputs:
             self.what = f"a stratified sample of {count:,}"
         self.size = self.chosen.size if self.chosen is not None else -(-ALL // self.step)
 
-    def chunk(self, start):
-        stop = min(start + CHUNK, self.size)
+    def chunk(self, start, stop, room):
+        """The patterns from `start` to `stop`, at most CHUNK of them."""
         if self.chosen is not None:
             return self.chosen[start:stop]
+        if self.step == 1:
+            return np.add(room.all[: stop - start], np.uint32(start), out=room.bits[: stop - start])
         return np.arange(start * self.step, stop * self.step, self.step, dtype=np.uint64).astype(np.uint32)[: stop - start]
 
 
@@ -226,46 +278,79 @@ def _constants():
     return tuple(v for v in vars(primitives).values() if isinstance(v, language.constant))
 
 
-def measure_chunk(task, inputs, start):
-    """What one chunk of inputs gives: a `scan.Measure` for each output, and how many NaN went wrong."""
-    bits = inputs.chunk(start)
+class Room:
+    """The arrays of one thread, used again for each chunk: fresh ones would cost more than what is computed in them."""
+
+    def __init__(self, task):
+        held = numpy_dtype(task.dtype)
+        self.all = np.arange(CHUNK, dtype=np.uint32)
+        self.bits = np.empty(CHUNK, np.uint32)
+        self.near = np.empty(CHUNK)
+        self.out = [np.empty(CHUNK, held) for _ in QUANTITIES[task.mode]]
+        self.other = np.empty(CHUNK, held)
+        self.product = np.empty(CHUNK, held)
+
+
+def measure_span(task, inputs, start, stop, others=()):
+    """What the inputs from `start` on give: (a `scan.Measure` for each output, how many NaN went wrong, what differs by mode, how many inputs).
+
+    `others` are modes whose results are to be the bits of this one's.
+    """
+    room, totals, wrong, differ = Room(task), [scan.Measure() for _ in QUANTITIES[task.mode]], 0, {mode: [0, None] for mode in others}
+    for at in range(start, stop, CHUNK):
+        wrong += _measure_chunk(task, inputs.chunk(at, min(at + CHUNK, stop), room), room, totals, differ)
+    return totals, wrong, differ, stop - start
+
+
+def _measure_chunk(task, bits, room, totals, differ):
+    size, held = bits.size, numpy_dtype(task.dtype)
     x = bits.view(np.float32)
-    held = numpy_dtype(task.dtype)
-    quantities = QUANTITIES[task.mode]
+    out, near, gradient = [y[:size] for y in room.out], room.near[:size], np.empty(0, np.float32)
     with np.errstate(all="ignore"):
         given = x if held == np.float32 else x.astype(held)
-        gradient = np.empty(0, np.float32)
         if task.mode == "backward":
             gradient = gradients(bits, held)
         elif task.mode == "backward_from_output":
-            gradient = np.ones(x.size, held)
-        out = [np.empty(x.size, held) for _ in quantities]
+            gradient = np.ones(size, held)
         task.call(given, gradient, out)
+        for mode, found in differ.items():
+            _compare_bits(task, mode, given, bits, out, room, found)
         out = [y if held == np.float32 else y.astype(np.float32) for y in out]
         gradient = gradient.astype(np.float32) if task.mode == "backward" else gradient[:0].astype(np.float32)
-    wrong_nan = sum(int(np.count_nonzero(~np.isnan(y[np.isnan(x)]))) for y in out)
-    kinks = np.asarray(left_out(task.record.name, task.mode), np.float32)
-    found = []
-    for which, y in zip(quantities, out, strict=True):
-        made = table(task.record.name, task.mode, which, task.computed)
-        near = np.empty(x.size)
-        measure = scan.Measure()
-        measure.covered = scan.evaluate(bits, x, *[getattr(made, name) for name in series.Table.FIELDS], near)
+    wrong = 0
+    if (bits[-1] & 0x7FFFFFFF) > 0x7F800000:  # they ascend, so those that are NaN come last
+        wrong = sum(int(np.count_nonzero(~np.isnan(y[np.isnan(x)]))) for y in out)
+    record, ends = task.record, sorted((float(x[0]), float(x[-1]))) if np.isfinite(x[0]) and np.isfinite(x[-1]) else (-np.inf, np.inf)
+    kinks = [k for k in np.asarray(left_out(record.name, task.mode), np.float32) if ends[0] <= k <= ends[1]]
+    for which, y, measure in zip(QUANTITIES[task.mode], out, totals, strict=True):
+        made = table(record.name, task.mode, which, task.computed)
+        measure.covered += scan.evaluate(bits, x, *[getattr(made, name) for name in series.Table.FIELDS], near)
         for kink in kinks:
             near[x == kink] = np.nan
-        if which and task.record.reach:  # a sine whose argument says nothing
-            near[np.abs(x) >= task.record.reach.float32] = np.nan
+        if which and record.reach and max(map(abs, ends)) >= record.reach.float32:  # a sine whose argument says nothing
+            near[np.abs(x) >= record.reach.float32] = np.nan
         bound, subnormal, zero = task.bounds(which)
         limits = tuple(float(v) for v in FORMATS[task.dtype])
         if task.mode == "backward":
             near[np.abs(near) > limits[2]] = np.nan  # where the derivative is infinite, so is its product
         scan.compare(bits, x, y, near, gradient, limits, bound, subnormal, tuple(map(float, zero)), *_fields(measure))
-        found.append(measure)
-    if task.record.domain and task.mode in ("value", "grad", "value_and_grad"):
-        low, high = task.record.domain
-        outside = (x < low) | (x > high)
-        wrong_nan += sum(int(np.count_nonzero(~np.isnan(y[outside]))) for y in out)
-    return found, wrong_nan, x.size
+    if record.domain and task.mode in ("value", "grad", "value_and_grad") and not (record.domain[0] <= ends[0] and ends[1] <= record.domain[1]):
+        outside = (x < record.domain[0]) | (x > record.domain[1])
+        wrong += sum(int(np.count_nonzero(~np.isnan(y[outside]))) for y in out)
+    return wrong
+
+
+def _compare_bits(task, mode, x, bits, out, room, found):
+    """Whether a mode gives the bits of `value_and_grad`; of backward, those of the derivative times the gradient, rounded once."""
+    other, expected, gradient = room.other[: x.size], out[mode != "value"], None
+    if mode == "backward":
+        gradient = gradients(bits, x.dtype)
+        expected = np.multiply(gradient, expected, out=room.product[: x.size])
+    Task(task.record, mode, task.dtype, task.accuracy, task.backend).call(x, gradient, [other])
+    count, where = scan.differing(other.view(np.uint32), expected.view(np.uint32))
+    if count:
+        found[0] += count
+        found[1] = float(x[where]) if found[1] is None else found[1]
 
 
 def _fields(measure):
@@ -302,20 +387,22 @@ def measure_holes(task, which, measure):
     return found
 
 
-def measure_task(task, inputs, pool, advance):
-    """The whole scan: what goes into the JSON."""
+def measure_task(task, inputs, pool, advance, others=()):
+    """The whole scan: what goes into the JSON, for this mode and for `others`, which must have its bits."""
     totals = [scan.Measure() for _ in QUANTITIES[task.mode]]
-    start_time, wrong_nan = time.perf_counter(), 0
+    start_time, wrong_nan, differ = time.perf_counter(), 0, dict.fromkeys(others, (0, None))
     left_out(task.record.name, task.mode)  # mpmath is not for threads
     for which in QUANTITIES[task.mode]:
         table(task.record.name, task.mode, which, task.computed)
-    waiting = {pool.submit(measure_chunk, task, inputs, start) for start in range(0, inputs.size, CHUNK)}
+    waiting = {pool.submit(measure_span, task, inputs, at, min(at + SPAN, inputs.size), others) for at in range(0, inputs.size, SPAN)}
     try:
         for done in concurrent.futures.as_completed(waiting):
-            found, wrong, count = done.result()
+            found, wrong, differing, count = done.result()
             wrong_nan += wrong
             for total, part in zip(totals, found, strict=True):
                 total.add(part)
+            for mode, (number, x) in differing.items():
+                differ[mode] = differ[mode][0] + number, x if differ[mode][1] is None else differ[mode][1]
             advance(count)
     except BaseException:
         for future in waiting:
@@ -327,7 +414,11 @@ def measure_task(task, inputs, pool, advance):
         result["sampled"] = sorted(holes)
     for which, total in zip(QUANTITIES[task.mode], totals, strict=True):
         result[("value", "derivative")[which]] = _summary(task, which, total)
-    return result
+    compared = {
+        mode: {"scan": inputs.what, "inputs": inputs.size, "same_bits_as": task.mode, "differ": number} | ({"first": _written(x)} if number else {})
+        for mode, (number, x) in differ.items()
+    }
+    return result, compared
 
 
 def _summary(task, which, measure):
@@ -571,6 +662,9 @@ def display(total):
 def described(key, result):
     """One line for a result."""
     parts = []
+    if "same_bits_as" in result:
+        first = f", first at {result['first']:.9g}" if result["differ"] else ""
+        parts.append(f"{result['differ']:,} of {result['inputs']:,} are not the bits of {result['same_bits_as']}{first}")
     for kind in ("value", "derivative"):
         found = result.get(kind)
         if found is None:
@@ -589,7 +683,7 @@ def described(key, result):
 
 
 def failed(result):
-    return bool(result.get("wrong_nan") or any(result[k]["beyond"] for k in ("value", "derivative") if k in result))
+    return bool(result.get("wrong_nan") or result.get("differ") or any(result[k]["beyond"] for k in ("value", "derivative") if k in result))
 
 
 # --- The command ---------------------------------------------------------------------------------------------------------
@@ -606,7 +700,7 @@ def listed(text, known, what):
 def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="activation", help="all of them if none is named")
-    parser.add_argument("--mode", default="value,grad", help=f"some of {', '.join(catalog.MODES)}, or all (default: value,grad)")
+    parser.add_argument("--mode", default="value_and_grad", help=f"some of {', '.join(catalog.MODES)}, or all (default: value_and_grad)")
     parser.add_argument("--dtype", default="float32", help=f"some of {', '.join(catalog.HELD)}, or all")
     parser.add_argument("--accuracy", default="default", help="default, high, or all")
     parser.add_argument("--backend", default="cython", choices=list(dispatch.BACKENDS))
@@ -625,6 +719,8 @@ def parse(arguments):
     parser.add_argument("--hashes", action="store_true")
     parser.add_argument("--write", action="store_true", help="with --hashes")
     parser.add_argument("--check", action="store_true", help="with --hashes (the default)")
+    parser.add_argument("--same-bits", action="store_true", help="compare results to the bit: layouts, threads, backends, levels")
+    parser.add_argument("--elements", type=float, default=1e8, help="with --same-bits: how many results at least (default: 1e8)")
     parser.add_argument("--render", action="store_true")
     options = parser.parse_args(arguments)
     for name in options.names:
@@ -672,18 +768,25 @@ def scans(options):
             for accuracy in accuracies:
                 if accuracy == "high" and dtype != "float32":
                     continue
-                for mode in modes:
-                    # float64 has backward to the bit as gradient * derivative (tests/test_same_bits.py).
-                    if mode not in record.modes or (mode == "backward" and dtype == "float64"):
-                        continue
+                wanted = [mode for mode in modes if mode in record.modes]
+                # One scan against the mathematics, of value_and_grad; that the others have its bits is seen by comparing them. Not so
+                # for NumPy, which rounds otherwise when it fuses. (float64: tests/test_same_bits.py, and --same-bits.)
+                compared = ["value", "grad", "backward"] if "value_and_grad" in wanted and options.backend != "numpy" else []
+                for mode in [m for m in wanted if m not in compared]:
                     task = Task(record, mode, dtype, accuracy, options.backend)
-                    before = known.get(task.key)
+                    others = [m for m in wanted if m in compared] if mode == "value_and_grad" and dtype == "float32" else []
+                    if mode == "backward" and dtype == "float64":
+                        continue
                     inputs = None if dtype == "float64" else functools.partial(Inputs, kind, count, task)
                     what = f"{options.points:,}" if inputs is None else inputs_text(kind, count, dtype)
-                    if before and before["kernel"] == task.fingerprint() and before.get("asked") == what:
-                        continue
-                    todo.append((task, inputs, what))
+                    if not all(_is_known(known, Task(record, m, dtype, accuracy, options.backend), what) for m in [mode, *others]):
+                        todo.append((task, inputs, what, others))
     return todo
+
+
+def _is_known(known, task, what):
+    before = known.get(task.key)
+    return bool(before) and before["kernel"] == task.fingerprint() and before.get("asked") == what
 
 
 def inputs_text(kind, count, dtype):
@@ -708,7 +811,7 @@ def run(options):
     ):
         try:
             missing = []
-            for task, inputs, _ in todo:
+            for task, inputs, *_ in todo:
                 mode = task.mode if task.mode == "backward_from_output" else "value"
                 definition = definition_of(task.record, mode, task.computed) if inputs else None
                 for which in QUANTITIES[task.mode] if inputs else ():
@@ -718,19 +821,22 @@ def run(options):
             if missing:
                 print(f"{len(missing)} reference tables are to be made first", flush=True)
                 list(processes.map(build_table, *zip(*missing, strict=True)))
-            sizes = [inputs().size if inputs else options.points for _, inputs, _ in todo] if len(todo) < 400 else [1] * len(todo)
+            sizes = [inputs().size if inputs else options.points for _, inputs, *_ in todo] if len(todo) < 400 else [1] * len(todo)
             with display(sum(sizes)) as shown:
-                for (task, inputs, what), size in zip(todo, sizes, strict=True):
+                for (task, inputs, what, others), size in zip(todo, sizes, strict=True):
                     advance = shown.task(task.key, size)
                     if inputs is None:
-                        result = measure64(task, options.points, processes, advance)
+                        found = {task.mode: measure64(task, options.points, processes, advance)}
                     else:
-                        result = measure_task(task, inputs(), pool, advance)
-                    result |= {"kernel": task.fingerprint(), "asked": what, "versions": versions()}
-                    shown.line(described(task.key, result))
-                    worst |= failed(result)
-                    if options.store:
-                        store(task.key, result)
+                        result, compared = measure_task(task, inputs(), pool, advance, others)
+                        found = {task.mode: result} | compared
+                    for mode, result in found.items():
+                        its = Task(task.record, mode, task.dtype, task.accuracy, task.backend)
+                        result |= {"kernel": its.fingerprint(), "asked": what, "by": "-".join(filter(None, (its.backend, its.level))), "versions": versions()}
+                        shown.line(described(its.key, result))
+                        worst |= failed(result)
+                        if options.store:
+                            store(its.key, result)
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             processes.shutdown(wait=False, cancel_futures=True)
@@ -750,9 +856,11 @@ def main(arguments=None):
         import render_accuracy
 
         return render_accuracy.main()
-    if options.hashes:
-        import hashes
+    if options.same_bits:
+        import same_bits
 
+        return same_bits.main(options.names, int(options.elements))
+    if options.hashes:
         return hashes.main(options.names, write=options.write)
     if options.level:
         return by_level(options, arguments)

@@ -36,6 +36,7 @@ from .primitives import (
     ERFC_REACH,
     EXP_REACH,
     GAUSS_REACH,
+    HAZARD_REACH,
     INFINITY,
     LARGEST,
     NAN,
@@ -61,12 +62,14 @@ from .primitives import (
     gauss_parts,
     gauss_parts_near,
     half_expm1_parts,
-    hazard_parts,
+    hazard,
     log,
+    log1p_or_log,
     log1p_whole,
     mills_far,
     mills_near,
     mills_near_parts,
+    mills_parts,
     power,
     ratio_rest,
     scale,
@@ -82,6 +85,7 @@ GELU_LINEAR, GELU_LINEAR_LOW = constant(**coefficients.GELU_LINEAR), constant(**
 GELU_CUBIC, GELU_CUBIC_LOW = constant(**coefficients.GELU_CUBIC), constant(**coefficients.GELU_CUBIC_LOW)
 LOGIT_SMALL, LOGIT_SCALE, LOGIT_SHIFT = 2.0**-60, 2.0**100, 100 * math.log(2)  # so that log gets a normal number
 TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
+THIRD_LOW = constant(**coefficients.THIRD_LOW)
 EXPM1_REACH = -0.34  # from here to 0 expm1 is its polynomial
 TANH_REACH = constant(float32=11.0, float64=21.7)  # x times gelu_tanh's sigmoid is 0 from here on
 
@@ -547,18 +551,23 @@ def scaled_tanh(x, alpha=1.0, beta=1.0):
 
 
 @activation(
-    definition="x - sinh(x) / cosh(x)", numpy="x - (t := np.tanh(x))", numpy_grad="t * t", ulp=(4, 4),
+    definition="x - sinh(x) / cosh(x)", numpy="x - (t := np.tanh(x))", numpy_grad="t * t", ulp=(3, 4),
     like={"torch": "tanhshrink", "keras": "tanh_shrink"},
 )
 def tanh_shrink(x):
     """Hyperbolic tangent shrinkage: x - tanh(x)."""
-    t, dt = tanh(x)
-    w = minimum(abs(x), 2)
-    square = w * w
-    slope = x * polynomial(square, TANH_REST)
-    near = fma(slope, square, slope * product_rest(w, w, square))
-    u = x - near
-    return select(w < 1.42, near, x - t), select(w < 1, u * u, 1 - dt)
+    q, n = exp_parts(-2 * minimum(abs(x), EXP_REACH / 2))
+    z = (1 + q) * power(n)
+    r = 1 / (1 + z)
+    w = (z + z) * r  # 1 - abs(tanh x)
+    a = minimum(abs(x), 2)
+    square = a * a
+    p = polynomial(square, TANH_REST)
+    cubic = a * p
+    rest = fma(a, THIRD_LOW, product_rest(a, p, cubic))  # what the first coefficient and the product are rounded by; next the square
+    near = fma(cubic, square, fma(cubic, product_rest(a, a, square), rest * square))
+    t = a - near
+    return copysign(select(a < 1.1875, near, (abs(x) - 1) + w), x), select(a < 1, t * t, 1 - fma(-w, w, w + w))
 
 
 @activation(
@@ -612,15 +621,25 @@ def ndtr(x):
 
 @activation(
     definition="log1p(-erfc(x / sqrt(2)) / 2) if x > 0 else log(erfc(-x / sqrt(2)) / 2) if x > -1e9 else -x * x / 2 - log(-x * sqrt(2 * pi))",
-    numpy="scipy.special.log_ndtr(x)", numpy_grad="0.3989422804014327 * np.exp(-0.5 * x * x - y)", ulp=(4, 4),
+    numpy="scipy.special.log_ndtr(x)", numpy_grad="0.3989422804014327 * np.exp(-0.5 * x * x - y)", ulp=(3, 4),
     like={"torch": "log_ndtr", "jax": "log_ndtr", "scipy": "log_ndtr"},
 )
 def log_ndtr(x):
     """Logarithm of the distribution function of the normal distribution."""
-    tail, dy = normal(-maximum(x, 0), 0, 1)
-    a = abs(minimum(x, 0))
-    m, h = hazard_parts(a)
-    return select(x > 0, small_log1p(-tail), fma(-0.5 * a, a, log(m))), select(x > 0, dy / (1 - tail), h)
+    a = abs(x)
+    b = minimum(a, GAUSS_REACH)
+    q, n = gauss_parts(b)
+    m, m_low = mills_parts(b)
+    half = fma(q, m, m)  # Phi(-a) less the power of two; what it is rounded by counts where Phi(a) is small too
+    tail = scale(half, n)
+    tail_low = scale(fma(q, m, m - half) + fma(q, m_low, m_low), n)
+    far = hazard(a)
+    ratio = select(a < HAZARD_REACH, m, PHI0 / far)
+    # What the roundings do to the logarithm: times nearly 1 / (1 - tail), or nearly 1 / m.
+    low = select(x > 0, -tail_low * fma(tail, fma(2, tail, 1), 1), m_low * fma(2, b, 2))
+    y = log1p_or_log(x, -tail, ratio, low)
+    slope = select(x > 0, scale(fma(q, PHI0, PHI0), n), PHI0) / select(x > 0, (1 - tail) - tail_low, m)
+    return select(x > 0, y, fma(-0.5 * a, a, y)), select((x > 0) | (a < HAZARD_REACH), slope, far)
 
 
 @activation(
@@ -740,15 +759,20 @@ def sqrtsoftplus(x):
 # --- x times a sigmoid ---------------------------------------------------------------------------------------------------
 
 
-def gated(x, u, v, low, slope):
-    """x * sigmoid(u) and its derivative, for |u| = v + low and slope = x du/dx; v <= EXP_REACH."""
+def gate_parts(v, low):
+    """Return t, r, g for exp(-(v + low)) = z: t = z / (1 + z), also as g * UNBIAS, and r = 1 / (1 + z); v <= EXP_REACH."""
     q, n = exp_parts_less(-v, low)
     m = biased_exp(q, n)
     z = m * UNBIAS
     r = 1 / (1 + z)
     t = z * r
-    g = fma(-m, t, m)  # m / (1 + z): the bias goes last, so that -91 keeps its digits
-    left = g * fma(slope, t, 1 - slope) * UNBIAS
+    return t, r, fma(-m, t, m)  # the bias goes last, so that -91 keeps its digits
+
+
+def gated(x, u, v, low, slope):
+    """x * sigmoid(u) and its derivative, for |u| = v + low and slope + low = x du/dx; v <= EXP_REACH."""
+    t, r, g = gate_parts(v, low)
+    left = g * fma(slope, t, (1 - slope) - low) * UNBIAS
     return select(u < 0, g, r) * x * select(u < 0, UNBIAS, 1), select(u < 0, left, 1 - left)
 
 
@@ -802,7 +826,7 @@ def quick_gelu(x):
 @activation(
     definition="x / (1 + exp(-2 * sqrt(2 / pi) * (x + 0.044715 * x**3)))",
     numpy="0.5 * x * (1 + (t := np.tanh(0.7978845608028654 * x * (1 + 0.044715 * x * x))))",
-    numpy_grad="0.5 * (1 + t) + 0.3989422804014327 * x * (1 - t * t) * (1 + 0.134145 * x * x)", ulp=(3, 5),
+    numpy_grad="0.5 * (1 + t) + 0.3989422804014327 * x * (1 - t * t) * (1 + 0.134145 * x * x)", ulp=(3, 4),
     derivative_zero=(-0.752461, 0.5), aliases=("fast_gelu",),
     like={
         "torch": 'gelu(approximate="tanh")', "jax": "gelu", "keras": "gelu(approximate=True)", "tensorflow": "gelu(approximate=True)",
@@ -816,11 +840,15 @@ def gelu_tanh(x):
     square = a * a
     cubic = GELU_CUBIC * square
     rest = fma(GELU_CUBIC, product_rest(a, a, square), fma(GELU_CUBIC_LOW, square, product_rest(GELU_CUBIC, square, cubic)))
+    # GELU_LINEAR has so few digits that its differences are exact.
     k = GELU_LINEAR + cubic
-    back = k - cubic
-    k_low = ((GELU_LINEAR - back) + (cubic - (k - back))) + (GELU_LINEAR_LOW + rest)
+    k_low = (cubic + (GELU_LINEAR - k)) + (GELU_LINEAR_LOW + rest)
+    slope = fma(3, cubic, GELU_LINEAR)
+    slope_low = fma(3, cubic, GELU_LINEAR - slope) + fma(3, rest, GELU_LINEAR_LOW)
     v = a * k
-    return gated(maximum(x, -TANH_REACH), x, v, fma(a, k_low, product_rest(a, k, v)), fma(2 * a, cubic, v))
+    t, r, g = gate_parts(v, fma(a, k_low, product_rest(a, k, v)))
+    left = g * (fma(-a, slope, 1) + a * fma(slope, t, -slope_low * r)) * UNBIAS
+    return select(x < 0, g, r) * maximum(x, -TANH_REACH) * select(x < 0, UNBIAS, 1), select(x < 0, left, 1 - left)
 
 
 @activation(
@@ -868,7 +896,7 @@ def gelu_10(x):
 
 @activation(
     definition="x * tanh(log1p(exp(x)))",
-    numpy="x * (t := np.tanh(np.logaddexp(x, 0)))", numpy_grad="t + x * (1 - t * t) / (1 + np.exp(-x))", ulp=(4, 4),
+    numpy="x * (t := np.tanh(np.logaddexp(x, 0)))", numpy_grad="t + x * (1 - t * t) / (1 + np.exp(-x))", ulp=(3, 4),
     derivative_zero=(-1.192431215, 0.30), like={"torch": "mish", "jax": "mish", "keras": "mish", "onnx": "Mish", "thinc": "mish", "transformers": "mish"},
     paper="Misra, Mish: a self regularized non-monotonic activation function, arXiv:1908.08681",
 )
@@ -878,43 +906,50 @@ def mish(x):
     q, n = exp_parts(-a)
     m = 1 + q
     z = m * power(n)
-    u = select(x < 0, z + 2, 2 + 2 * z)
+    # x < 0: m * (z + 2) over d = z * (z + 2) + 2; else 1 less 2 * z * z over d = z * (2 * z + 2) + 1. What roundings lose is kept
+    # where it counts: `rest` of d, `top_low` and `low` of what d and its square divide.
+    s = select(x < 0, z, z + z)
+    u = s + 2
+    u_low = s - (u - 2)
     v = select(x < 0, 2, 1)
     d = fma(z, u, v)
-    rest = fma(z, u, v - d)  # what the rounding of d lost
-    rough = 1 / d
-    r = fma(rough, fma(-d, rough, 1) - rough * rest, rough)
-    h = fma(0.5 * z, m, m)
-    t = z * (z + 2) * r
-    low = select(x < -0.45, fma(-h, t, h), (h + h) * r)  # both are m * (z + 2) / d, with the rounding errors where they are small
+    rest = fma(z, u_low, fma(z, u, v - d))
+    r = 1 / d
+    top = select(x < 0, m, z) * select(x < 0, u, s)
+    top_low = select(x < 0, fma(m, u_low, product_rest(m, u, top)), 0)
+    part = top * r
+    ratio = fma(r, fma(-d, part, top) + fma(-part, rest, top_low), part)
+    inner = fma(z, fma(z, 0.25 * z + 1, 1.5 - a), 1 - a)
+    four = 4 * m
+    left = four * inner
     right = fma(z * z, fma(4 * z, a + 1, fma(4, a, 6)), fma(4, z, 1))
-    left = m * fma(z, fma(z, 0.25 * z + 1, 1.5 - a), 1 - a)
-    once = fma(-left, t, left)
+    over = select(x < 0, left, right)
+    low = select(x < 0, product_rest(four, inner, left), 0)
     square = d * d
-    near = select(x < 0, 4 * left, right) / square
-    near_less = fma(2 * rest, d, product_rest(d, d, square)) * (r * r)
-    slope = select(x < -1, fma(-once, t, once), fma(-near, near_less, near))
-    return select(x < 0, scale(low * -a, n), fma(-a, 2 * z * z * r, x)), select(x < 0, scale(slope, n), slope)
+    rr = r * r
+    near = over * rr
+    slope = fma(rr, fma(-square, near, over) + fma(-near, fma(rest + rest, d, product_rest(d, d, square)), low), near)
+    return select(x < 0, scale(ratio * -a, n), fma(-a, ratio, x)), select(x < 0, scale(slope, n), slope)
 
 
 @activation(
     definition="x * (1 + x / sqrt(1 + x * x)) / 2", numpy="0.5 * x * (1 + x / (s := np.sqrt(1 + x * x)))",
-    numpy_grad="0.5 * (1 + x / s * (1 + 1 / (s * s)))", ulp=(3, 5), derivative_zero=(-0.786151, 0.5), like={"thinc": "dish"},
+    numpy_grad="0.5 * (1 + x / s * (1 + 1 / (s * s)))", ulp=(3, 4), derivative_zero=(-0.786151, 0.5), like={"thinc": "dish"},
 )
 def dish(x):
     """Dish: x * (1 + x / sqrt(1 + x**2)) / 2, a swish without exp."""
     a = minimum(abs(x), LARGEST)
     m = minimum(a, SQUARE_REACH)
     square = fma(m, m, 1)
-    s = select(a > SQUARE_REACH, a, sqrt(square))
-    p = m * minimum(s, SQUARE_REACH)
-    k = a / s
-    tail = 0.5 * (1 - p) / (square + p)
-    left = tail / select(a > SQUARE_REACH, a, square) / select(a > SQUARE_REACH, a, 1)
-    near = fma(0.5 * k, fma(k, -k, 2), -0.5)  # minus the derivative at -a, but without the quotient's rounding errors
-    low = select(a < 0.25, -near, left)
-    value = -0.5 * m / (square + p) * select(a > SQUARE_REACH, m / abs(x), 1)
-    return select(x < -0.25, value, x * fma(copysign(0.5, x), k, 0.5)), select(x < 0, low, 1 - low)
+    s = sqrt(square)
+    k = a / select(a > SQUARE_REACH, a, s)
+    low = fma(m, s, square)  # 1 / low = 1 - k
+    h = 1 / select(a > SQUARE_REACH, a, low)
+    left = 0.5 * h * ((h + 1 / square) - 1) * select(a > SQUARE_REACH, 0.5 * h, 1)
+    near = fma(0.5 * k, fma(k, -k, 2), -0.5)  # minus the derivative at -a, where that has the smaller rounding errors
+    slope = select(a < 0.75, -near, left)
+    value = select(a > SQUARE_REACH, -0.25, -0.5 * m) / select(a > SQUARE_REACH, abs(x), low)
+    return select(x < -0.25, value, x * fma(copysign(0.5, x), k, 0.5)), select(x < 0, slope, 1 - slope)
 
 
 @activation(

@@ -150,10 +150,24 @@ def small_log1p(z):
     return fma(v, fma(w, polynomial(w, LOG1P), -z), z)
 
 
+def small_log1p_more(z, low):
+    """log1p(z) + low, -0.5 <= z <= 1, where low is no larger than some rounding errors of z."""
+    v = z / (2 + z)
+    w = v * v
+    return z + fma(v, fma(w, polynomial(w, LOG1P), -z), low)
+
+
 def log(x):
     """log(x) of a positive normal number."""
     n = exponent(x)
     return fma(n, LN2_HIGH, fma(n, LN2_LOW, small_log1p(mantissa(x) - 1)))
+
+
+def log1p_or_log(side, z, x, low):
+    """log1p(z) + low where side > 0, else log(x) + low: z, x and low as `small_log1p_more` and `log` take them."""
+    n = exponent(x)
+    y = small_log1p_more(select(side > 0, z, mantissa(x) - 1), low)
+    return select(side > 0, y, fma(n, LN2_HIGH, fma(n, LN2_LOW, y)))
 
 
 def log1p_whole(x):
@@ -205,25 +219,26 @@ def gauss_parts_near(a, low):
     return small_expm1(fma(-a, low, fma(-0.5, square_rest(a, square), r))), n
 
 
-def mills_ratio(a):
-    """Phi(-a) * exp(a * a / 2) in one number; 0 <= a <= GAUSS_REACH."""
+def mills_parts(a):
+    """Phi(-a) * exp(a * a / 2), rounded, and what that is rounded by; 0 <= a <= GAUSS_REACH."""
     high, low, rest = mills(a)
-    return high + low
+    m = high + low
+    return m, ((high - m) + low) + rest
 
 
 def mills_far(a, ad, d):
-    """`mills_ratio` of a >= NEAR times UNBIAS, for d = polynomial(a, PHI_FAR_D) and ad = a * d: what `biased_exp` wants."""
+    """Phi(-a) * exp(a * a / 2) * UNBIAS, a >= NEAR, for d = polynomial(a, PHI_FAR_D) and ad = a * d: what `biased_exp` wants."""
     return d / fma(BIASED_SQRT_2PI, ad, fma(polynomial(a, PHI_FAR_REST), a, PHI_FAR_0))
 
 
 def mills_near_parts(a, rest):
-    """Return high, low whose sum is `mills_ratio` of a + rest, where rest is no larger than some rounding errors of a."""
+    """Return high, low whose sum is Phi(-b) * exp(b * b / 2) for b = a + rest, where rest is no larger than some rounding errors of a."""
     high, low, lower = mills(a)
     return high, fma(rest, fma(a, high, -PHI0), low)  # by the ratio's derivative
 
 
 def mills_near(a, rest):
-    """`mills_ratio` of a + rest, where rest is no larger than some rounding errors of a."""
+    """Phi(-b) * exp(b * b / 2) for b = a + rest, in one number."""
     high, low = mills_near_parts(a, rest)
     return high + low
 
@@ -235,12 +250,10 @@ def square_exp_parts(a):
     return small_expm1(fma(multiple, -LN2_RATIO, product_sum(-a, a, -multiple))), n
 
 
-def hazard_parts(a):
-    """Phi(-a) * exp(a * a / 2) and phi(a) / Phi(-a) of the normal distribution; a >= 0, however large."""
-    m = mills_ratio(minimum(a, HAZARD_REACH))
+def hazard(a):
+    """phi(a) / Phi(-a) of the normal distribution; a >= HAZARD_REACH."""
     r = 1 / a
-    far = a * polynomial(r * r, HAZARD)
-    return select(a < HAZARD_REACH, m, PHI0 / far), select(a < HAZARD_REACH, PHI0 / m, far)
+    return a * polynomial(r * r, HAZARD)
 
 
 def sine_parts(u, low):

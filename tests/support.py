@@ -220,6 +220,22 @@ LAYOUTS = {
 }
 
 
+def ways(columns):
+    """(name, function) of places and layouts for a 1-D array, whose size is a multiple of `columns`: views or copies, all of its values
+    or some; what the function makes of inputs goes with what it makes of their results."""
+    for step in (1, 2, 3, 5, -1, -2):
+        yield f"stride {step}", lambda a, step=step: a[::step]
+    for offset in (1, 3, 7, 16, 33, 64):
+        yield f"offset {offset}", lambda a, offset=offset: a[offset:]
+        yield f"the first {offset} left out at the end", lambda a, offset=offset: a[: a.size - offset]
+    for name, layout in LAYOUTS.items():
+        yield name, layout
+        yield f"2-D, {name}", lambda a, layout=layout: layout(a.reshape(-1, columns))
+    yield "permuted", lambda a: a[np.random.default_rng(a.size).permutation(a.size)]
+    yield "broadcast", lambda a: np.broadcast_to(a[: a.size // 8], (8, a.size // 8))
+    yield "2-D, with gaps", lambda a: a.reshape(-1, columns)[:, 3 : columns - 2]
+
+
 def plain(a):
     """A fresh C-contiguous native copy."""
     return np.array(a, np.asarray(a).dtype.newbyteorder("="), order="C")

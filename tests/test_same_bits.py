@@ -8,7 +8,6 @@ import pytest
 import support
 
 import fastact
-from fastact import catalog
 from fastact.backends import cython
 
 ROWS = pytest.mark.parametrize("record, mode", support.rows(lambda r, m: m in support.VALUE_MODES or r in support.REPRESENTATIVES))
@@ -34,13 +33,14 @@ def compute(record, mode, arrays, **options):
 @ROWS
 @pytest.mark.parametrize("backend", COMPILED or ["numpy"], indirect=True)
 def test_position(record, mode, dtype, backend):
-    # A permutation, both halves, each offset from 0 to 64, strides, backwards, and one by one.
-    arrays = inputs(record, mode, dtype)
+    # Permuted, split, at each offset from 0 to 64, with strides, backwards, in other layouts, and one by one.
+    arrays = [a[: a.size // 30 * 30] for a in inputs(record, mode, dtype)]
     expected = compute(record, mode, arrays)
     n = arrays[0].size
-    order = np.random.default_rng(1).permutation(n)
     what = f"{record.name} {mode} {dtype} {backend}"
-    support.all_same_bits(compute(record, mode, [a[order] for a in arrays]), [e[order] for e in expected], f"{what}, permuted")
+    for name, arrange in support.ways(30):
+        arranged = [np.ascontiguousarray(arrange(e), e.dtype) for e in expected]
+        support.all_same_bits(compute(record, mode, [arrange(a) for a in arrays]), arranged, f"{what}, {name}")
     for cut in (1, 7, 16, n // 2, n - 3):
         parts = [compute(record, mode, [a[part] for a in arrays]) for part in (slice(0, cut), slice(cut, n))]
         support.all_same_bits([np.concatenate(p) for p in zip(*parts, strict=True)], expected, f"{what}, split at {cut}")
@@ -48,8 +48,6 @@ def test_position(record, mode, dtype, backend):
     for offset in range(65):
         part = slice(offset, offset + few + offset % 17)
         support.all_same_bits(compute(record, mode, [a[part] for a in arrays]), [e[part] for e in expected], f"{what}, offset {offset}")
-    for step in (2, 3, 5, -1, -2):
-        support.all_same_bits(compute(record, mode, [a[::step] for a in arrays]), [e[::step] for e in expected], f"{what}, stride {step}")
     for i in range(0, n, 97):
         support.all_same_bits(compute(record, mode, [a[i : i + 1] for a in arrays]), [e[i : i + 1] for e in expected], f"{what}, alone")
 
@@ -153,7 +151,7 @@ def test_stored_hashes(record, backend):
     family = "numpy" if backend == "numpy" else "fma"
     stored = hashes.load()[family]
     for mode in record.modes:
-        for dtype in catalog.DTYPES:
+        for dtype in hashes.KEPT[family]:
             name = hashes.key(record, mode, dtype)
             assert name in stored, hashes.missing(name)
             assert hashes.of(record, mode, dtype, whole=False)["part"] == stored[name]["part"], (

@@ -348,6 +348,10 @@ class _Graph:
             return self.nothing
         return self.call(language.INTRINSICS["product_rest"], [a, b, product])[0]
 
+    def log1p_or_log(self, side, z, x, low):
+        chosen = self.make(_COMPARISONS[ast.Gt], side, self.const(0))
+        return (self.add(self.select(chosen, self.make("log1p", z), self.make("log", x)), low),)
+
     def mills(self, a):
         self.exact = not self.wide  # its corrections are made of what roundings lose
         results = self.inline(primitives.mills, [a])
@@ -378,6 +382,7 @@ _OWN = {
     primitives.expm1_whole: lambda g, x: (g.make("expm1", x),),
     primitives.log: lambda g, x: (g.make("log", x),),
     primitives.log1p_whole: lambda g, x: (g.make("log1p", x),),
+    primitives.log1p_or_log: _Graph.log1p_or_log,
     primitives.small_log1p: lambda g, z: (g.make("log1p", z),),
     elementary.log: lambda g, x: (g.make("log", x),),
     elementary.sin: lambda g, x: (g.make("sin", x),),
