@@ -1,6 +1,6 @@
 """Write the Cython source of all kernels from the formulas; setup.py calls this before it compiles."""
 
-from .. import catalog, translate
+from .. import catalog, language, translate
 
 SHORT = {"float32": "float", "float64": "double"}
 
@@ -50,7 +50,7 @@ class CythonWriter(translate.Writer):
 
     @property
     def real(self):
-        return SHORT[self.precision]
+        return SHORT[self.type]
 
     def literal(self, value):
         return f"(<{self.real}>{value!r})".replace("inf", "INFINITY").replace("nan", "NAN")
@@ -59,15 +59,15 @@ class CythonWriter(translate.Writer):
         result = self.real if results == 1 else f"({', '.join([self.real] * results)})"
         return f"cdef inline {result} {name}({', '.join(f'{self.real} {a}' for a in arguments)}) noexcept nogil:"
 
+    def declare(self, number, condition):
+        return [f"    cdef {kind} {', '.join(names)}" for kind, names in ((self.real, number), ("bint", condition)) if names]
+
     def write(self, function):
-        lines = super().write(function).splitlines(keepends=True)
-        kinds = {"bint": [], self.real: []}
+        head, *rest = super().write(function).splitlines()
+        kinds = {"number": [], "condition": []}
         for statement in translate.source(function).body:
-            kinds["bint" if translate.is_condition(statement.value) else self.real] += [n.id for n in _names(statement.targets[0])]
-        for kind, names in kinds.items():
-            if names:
-                lines.insert(1, f"    cdef {kind} {', '.join(names)}\n")
-        return "".join(lines)
+            kinds["condition" if translate.is_condition(statement.value) else "number"] += [n.id for n in _names(statement.targets[0])]
+        return "\n".join([head, *self.declare(**kinds), *rest]) + "\n"
 
 
 def _names(target):
@@ -86,7 +86,7 @@ def intrinsics(writer):
 
 def kernel(record, mode, precision, varying, writer):
     """One loop over contiguous memory. A varying parameter has one number for each element, parameter after parameter."""
-    real = SHORT[precision]
+    real = writer.real
     name = f"{record.name}_{mode}_{precision}" + ("_varying" if varying else "")
     arguments = ["x[i]"] + [f"p[{j} * n + i]" if varying else f"p{j}" for j in range(len(record.parameters))]
     call = f"{writer.function_name(record.function(mode))}({', '.join(arguments)})"
@@ -111,22 +111,24 @@ def _loop(mode, call, indent, trained):
     return [f"{indent}for i in range(n):", *[f"{indent}    {line}" for line in catalog.statements(mode, call, trained)]]
 
 
-def generate():
-    """The text of the Cython module that holds every kernel."""
+def generate(reduced=True):
+    """The text of the Cython module that holds every kernel; those of the reduced precisions only where they are wanted."""
     parts, rows, declared = [], [], []
-    for precision in catalog.DTYPES:
+    for precision in (*catalog.DTYPES, *(language.REDUCED if reduced else ())):
         writer = CythonWriter(precision)
-        declared += intrinsics(writer)
-        functions = [
-            f for r in catalog.records().values() for f in (r.formula, r.at_defaults("value"), r.from_output, r.parameter_gradients) if f is not None
-        ]
-        parts.append(translate.translate(functions, writer))
-        for record in catalog.records().values():
-            for mode in record.kernels:
-                for varying in (False, True) if record.parameters else (False,):
-                    name, text = kernel(record, mode, precision, varying, writer)
-                    parts.append(text)
-                    rows.append(f"    table['{record.name}', '{mode}', '{precision}', {varying}] = <intptr_t><kernel_{precision}>{name}")
+        cells = [(r, m) for r in catalog.records().values() for m in r.kernels if r.precision(m, precision) == precision]
+        if precision in catalog.DTYPES:
+            declared += intrinsics(writer)
+            functions = [f for r, m in cells for f in (r.formula, r.at_defaults("value"), r.from_output, r.parameter_gradients)]
+        else:
+            declared.append(f"    {writer.real} biased_power_{precision}({writer.real}) noexcept")
+            functions = [f for r, m in cells for f in (r.function(m), r.at_defaults(m))]
+        parts.append(translate.translate([f for f in functions if f is not None], writer))
+        for record, mode in cells:
+            for varying in (False, True) if record.parameters else (False,):
+                name, text = kernel(record, mode, precision, varying, writer)
+                parts.append(text)
+                rows.append(f"    table['{record.name}', '{mode}', '{precision}', {varying}] = <intptr_t><kernel_{writer.type}>{name}")
     table = ["def kernels():", '    """Addresses of all kernels, by (activation, mode, dtype, varying)."""', "    table = {}", *rows, "    return table"]
     stages = [(name, precision) for name in (*STAGES, *SUMS) for precision in catalog.DTYPES]
     table += ["", "", "def stages():", '    """Addresses of the loops of stages.h, by (name, dtype)."""', "    table = {}"]
