@@ -130,9 +130,9 @@ def expm1(precision):
     exact = [mpmath.expm1(r) for r in grid]
 
     def weight(r):
-        return r * r * max(mpmath.exp(-r), mpf({"half": 1, "single": 0.5}.get(precision, 0.25)) / abs(mpmath.expm1(r)))
+        return r * r * max(mpmath.exp(-r), mpf(0.5 if precision in REDUCED else 0.25) / abs(mpmath.expm1(r)))
 
-    c, _, _ = fit(lambda r: (mpmath.expm1(r) - r) / r**2, weight, grid, range(degree + 1), precision, (0.5,))
+    c, _, _ = fit(lambda r: (mpmath.expm1(r) - r) / r**2, weight, grid, range(degree + 1), precision, () if precision in REDUCED else (0.5,))
     errors = [abs(r + r * r * mpmath.polyval(c[::-1], r) - e) for r, e in zip(grid, exact)]
     of_exp, of_expm1 = (max(e / abs(x + d) for e, x in zip(errors, exact)) for d in (1, 0))
     return c, f"degree {degree}, {in_bits(of_exp)} of exp(r), {in_bits(of_expm1)} of expm1(r)"

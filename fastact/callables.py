@@ -90,7 +90,8 @@ def _install(runner, record, mode, precision, backend):
         "cython": lambda varying: cython.kernel(record, mode, precision, varying),
         "numba": lambda varying: numba.kernel(record, mode, precision, varying).address,
     }[backend]
-    runner.set_kernel(index, address(False), address(True) if record.parameters else 0, cost)
+    direct = backend == "cython" and cython.converts(record, mode, precision)
+    runner.set_kernel(index, address(False), address(True) if record.parameters else 0, cost, direct)
 
 
 # --- bfloat16, which is ml_dtypes' -----------------------------------------------------------------------------------------

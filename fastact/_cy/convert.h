@@ -73,7 +73,7 @@ FASTACT_CONVERT uint16_t fastact_to_bfloat16(float number)
 
 /* Many numbers. `widen`: from memory; `narrow`: to memory. */
 
-static void fastact_widen_float16(const void *from, void *to, intptr_t n)
+FASTACT_CONVERT void fastact_widen_float16(const void *from, void *to, intptr_t n)
 {
     const uint16_t *FASTACT_RESTRICT a = (const uint16_t *)from;
     float *FASTACT_RESTRICT b = (float *)to;
@@ -86,7 +86,7 @@ static void fastact_widen_float16(const void *from, void *to, intptr_t n)
     for (; i < n; i++) b[i] = fastact_from_float16(a[i]);
 }
 
-static void fastact_narrow_float16(const void *from, void *to, intptr_t n)
+FASTACT_CONVERT void fastact_narrow_float16(const void *from, void *to, intptr_t n)
 {
     const float *FASTACT_RESTRICT a = (const float *)from;
     uint16_t *FASTACT_RESTRICT b = (uint16_t *)to;
@@ -101,7 +101,7 @@ static void fastact_narrow_float16(const void *from, void *to, intptr_t n)
     for (; i < n; i++) b[i] = fastact_to_float16(a[i]);
 }
 
-static void fastact_widen_bfloat16(const void *from, void *to, intptr_t n)
+FASTACT_CONVERT void fastact_widen_bfloat16(const void *from, void *to, intptr_t n)
 {
     const uint16_t *FASTACT_RESTRICT a = (const uint16_t *)from;
     float *FASTACT_RESTRICT b = (float *)to;
@@ -124,7 +124,7 @@ FASTACT_CONVERT __m256i fastact_round_bfloat16(__m256 numbers)
 }
 #endif
 
-static void fastact_narrow_bfloat16(const void *from, void *to, intptr_t n)
+FASTACT_CONVERT void fastact_narrow_bfloat16(const void *from, void *to, intptr_t n)
 {
     const float *FASTACT_RESTRICT a = (const float *)from;
     uint16_t *FASTACT_RESTRICT b = (uint16_t *)to;
@@ -153,18 +153,73 @@ static void fastact_narrow_bfloat16(const void *from, void *to, intptr_t n)
     for (; i < n; i++) b[i] = fastact_to_bfloat16(a[i]);
 }
 
-static void fastact_widen_float32(const void *from, void *to, intptr_t n)
+FASTACT_CONVERT void fastact_widen_float32(const void *from, void *to, intptr_t n)
 {
     const float *FASTACT_RESTRICT a = (const float *)from;
     double *FASTACT_RESTRICT b = (double *)to;
     for (intptr_t i = 0; i < n; i++) b[i] = a[i];
 }
 
-static void fastact_narrow_float32(const void *from, void *to, intptr_t n)
+FASTACT_CONVERT void fastact_narrow_float32(const void *from, void *to, intptr_t n)
 {
     const double *FASTACT_RESTRICT a = (const double *)from;
     float *FASTACT_RESTRICT b = (float *)to;
     for (intptr_t i = 0; i < n; i++) b[i] = (float)a[i];
 }
+
+/* Tiles: kernels of the reduced precisions convert and compute so many numbers at a time. So the processor, which works on the next ones
+   meanwhile, has the conversions nearly for free. `format`: 0 as it is computed, 1 float16 (of float) or float32 (of double), 2 bfloat16. */
+#ifdef FASTACT_TILE
+
+#if defined(_MSC_VER)
+#define FASTACT_APART static __declspec(noinline)
+#else
+#define FASTACT_APART static __attribute__((noinline, unused))
+#endif
+
+#define FASTACT_TILES(precision, real, convert_1, convert_2)                                                              \
+    FASTACT_CONVERT void fastact_load_tile_##precision(real *tile, const char *memory, int format)                        \
+    {                                                                                                                    \
+        if (format == 1) fastact_widen_##convert_1(memory, tile, FASTACT_TILE);                                          \
+        else if (format == 2) fastact_widen_##convert_2(memory, tile, FASTACT_TILE);                                     \
+        else for (int i = 0; i < FASTACT_TILE; i++) tile[i] = ((const real *)memory)[i];                                  \
+    }                                                                                                                    \
+    FASTACT_CONVERT void fastact_store_tile_##precision(const real *tile, char *memory, int format)                       \
+    {                                                                                                                    \
+        if (format == 1) fastact_narrow_##convert_1(tile, memory, FASTACT_TILE);                                         \
+        else if (format == 2) fastact_narrow_##convert_2(tile, memory, FASTACT_TILE);                                    \
+        else for (int i = 0; i < FASTACT_TILE; i++) ((real *)memory)[i] = tile[i];                                        \
+    }                                                                                                                    \
+    /* The last tile is filled up with its first number: any other might raise a flag that none of them does. */         \
+    FASTACT_APART void fastact_load_part_##precision(real *tile, const char *memory, intptr_t count, int format)         \
+    {                                                                                                                    \
+        const intptr_t size = format ? (intptr_t)sizeof(real) / 2 : (intptr_t)sizeof(real);                              \
+        char whole[FASTACT_TILE * sizeof(real)];                                                                         \
+        for (intptr_t i = 0; i < FASTACT_TILE; i++) memcpy(whole + i * size, memory + (i < count ? i : 0) * size, size); \
+        fastact_load_tile_##precision(tile, whole, format);                                                              \
+    }                                                                                                                    \
+    FASTACT_APART void fastact_store_part_##precision(const real *tile, char *memory, intptr_t count, int format)        \
+    {                                                                                                                    \
+        char whole[FASTACT_TILE * sizeof(real)];                                                                         \
+        fastact_store_tile_##precision(tile, whole, format);                                                             \
+        memcpy(memory, whole, count * (format ? sizeof(real) / 2 : sizeof(real)));                                       \
+    }                                                                                                                    \
+    /* `count` numbers from `at` on. */                                                                                  \
+    FASTACT_CONVERT void fastact_load_##precision(real *tile, const void *memory, intptr_t at, intptr_t count, int format) \
+    {                                                                                                                    \
+        const char *from = (const char *)memory + at * (format ? (intptr_t)sizeof(real) / 2 : (intptr_t)sizeof(real));   \
+        if (count >= FASTACT_TILE) fastact_load_tile_##precision(tile, from, format);                                    \
+        else fastact_load_part_##precision(tile, from, count, format);                                                   \
+    }                                                                                                                    \
+    FASTACT_CONVERT void fastact_store_##precision(const real *tile, void *memory, intptr_t at, intptr_t count, int format) \
+    {                                                                                                                    \
+        char *to = (char *)memory + at * (format ? (intptr_t)sizeof(real) / 2 : (intptr_t)sizeof(real));                 \
+        if (count >= FASTACT_TILE) fastact_store_tile_##precision(tile, to, format);                                     \
+        else fastact_store_part_##precision(tile, to, count, format);                                                    \
+    }
+
+FASTACT_TILES(half, float, float16, bfloat16)
+FASTACT_TILES(single, double, float32, float32)
+#endif
 
 #endif

@@ -35,6 +35,7 @@ cdef extern from "executor.hpp" namespace "fastact" nogil:
         int parameters
         double ns_per_element
         bint converted
+        bint direct
         const Format *format[3]
     cdef struct UfuncData:
         Plan plan
@@ -207,14 +208,15 @@ cdef class Runner:
         """What serves ``output=`` in place of ``x``."""
         self.by_output = runner
 
-    def set_kernel(self, int precision, size_t kernel, size_t varying, double ns_per_element):
-        """Use these kernels for a precision, by its number; no kernel: every call takes the general path."""
+    def set_kernel(self, int precision, size_t kernel, size_t varying, double ns_per_element, bint direct=False):
+        """Use these kernels for a precision, by its number; no kernel: every call takes the general path. `direct`: they convert by themselves."""
         cdef Plan *plan
         cdef int i
         for i in range(ROWS):
             if PRECISION[i] == precision:
                 plan = &self.public_data[i].plan
                 plan.kernel, plan.varying = <kernel_fn>kernel, <kernel_fn>varying
+                plan.direct = direct
                 plan.ns_per_element = ns_per_element + (CONVERT_NS if plan.converted else 0)
                 self.full_data[i].plan = plan[0]
         self.fast[precision] = self.has[precision] = kernel != 0

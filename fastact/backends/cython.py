@@ -55,6 +55,11 @@ def kernel(record, mode, precision, varying=False):
     return found.get((name, mode, precision, varying)) or found.get((name, mode, language.type_of(precision), varying), 0)
 
 
+def converts(record, mode, precision):
+    """Whether `kernel` gives one that reads and writes what memory holds: those of the reduced precisions do."""
+    return precision in language.REDUCED and (record.kernel_name, mode, precision, False) in _table()[1]
+
+
 @functools.cache
 def rows():
     """The addresses of the row kernels and converters, as `_cy/generate_rows.py` has them; None where they are missing."""
