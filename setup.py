@@ -21,8 +21,9 @@ CY = pathlib.Path("fastact", "_cy")
 # Without errno and traps gcc may turn selects into blends.
 GCC = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 # Kernels: every formula is inlined, however long, since a call in the loop would stop SIMD. And blends that share a comparison
-# must not be taken apart into branches first: they would come back as twice the masks.
-GCC_KERNELS = ["-DCYTHON_INLINE=inline __attribute__((always_inline))", "-fno-thread-jumps", "-fschedule-insns", "-g0"]
+# must not be taken apart into branches first: they would come back as twice the masks. Instructions are moved apart as far as registers reach:
+# without that limit tiles spill (gelu of float16: 1.64 ns a number against 1.23).
+GCC_KERNELS = ["-DCYTHON_INLINE=inline __attribute__((always_inline))", "-fno-thread-jumps", "-fschedule-insns", "-fsched-pressure", "-g0"]
 MSVC = ["/O2", "/fp:precise"]
 
 

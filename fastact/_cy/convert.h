@@ -17,6 +17,12 @@
 #define FASTACT_CONVERT static inline __attribute__((always_inline))
 #endif
 
+#if defined(__GNUC__)
+#define FASTACT_SELDOM(condition) __builtin_expect((condition) != 0, 0)
+#else
+#define FASTACT_SELDOM(condition) (condition)
+#endif
+
 #if defined(__AVX512F__) && defined(__AVX512BW__)
 #include <immintrin.h>
 #define FASTACT_LANES 16
@@ -108,19 +114,29 @@ FASTACT_CONVERT void fastact_widen_bfloat16(const void *from, void *to, intptr_t
     for (intptr_t i = 0; i < n; i++) b[i] = fastact_from_bfloat16(a[i]);
 }
 
-/* fastact_to_bfloat16 of a vector without NaN, in the upper halves. Whether there is one is asked for two vectors at once: that costs
-   less than to be ready for it (0.029 ns a number against 0.038). */
+/* fastact_to_bfloat16 of a vector, in the upper halves. Whether there is a NaN is asked for two vectors at once: that costs less than to be
+   ready for it (0.029 ns a number against 0.038). */
 #if FASTACT_LANES == 16
 FASTACT_CONVERT __m512i fastact_round_bfloat16(__m512 numbers)
 {
     const __m512i bits = _mm512_castps_si512(numbers), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     return _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
 }
+FASTACT_CONVERT __m512i fastact_keep_nan(__m512 numbers, __m512i rounded)
+{
+    const __mmask16 lost = _mm512_cmp_ps_mask(numbers, numbers, _CMP_UNORD_Q);
+    return _mm512_mask_or_epi32(rounded, lost, _mm512_castps_si512(numbers), _mm512_set1_epi32(0x400000));
+}
 #elif FASTACT_LANES == 8
 FASTACT_CONVERT __m256i fastact_round_bfloat16(__m256 numbers)
 {
     const __m256i bits = _mm256_castps_si256(numbers), odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     return _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
+}
+FASTACT_CONVERT __m256i fastact_keep_nan(__m256 numbers, __m256i rounded)
+{
+    const __m256 lost = _mm256_cmp_ps(numbers, numbers, _CMP_UNORD_Q), quiet = _mm256_castsi256_ps(_mm256_set1_epi32(0x400000));
+    return _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(rounded), _mm256_or_ps(numbers, quiet), lost));
 }
 #endif
 
@@ -134,20 +150,19 @@ FASTACT_CONVERT void fastact_narrow_bfloat16(const void *from, void *to, intptr_
                                            13, 11, 9, 7, 5, 3, 1); /* of each number, of two vectors: half the work of _mm512_cvtepi32_epi16 */
     for (; i + 32 <= n; i += 32) {
         const __m512 low = _mm512_loadu_ps(a + i), high = _mm512_loadu_ps(a + i + 16);
-        if (_mm512_cmp_ps_mask(low, high, _CMP_UNORD_Q))
-            for (int j = 0; j < 32; j++) b[i + j] = fastact_to_bfloat16(a[i + j]);
-        else
-            _mm512_storeu_si512(b + i, _mm512_permutex2var_epi16(fastact_round_bfloat16(low), upper, fastact_round_bfloat16(high)));
+        __m512i first = fastact_round_bfloat16(low), last = fastact_round_bfloat16(high);
+        if (FASTACT_SELDOM(_mm512_cmp_ps_mask(low, high, _CMP_UNORD_Q)))
+            first = fastact_keep_nan(low, first), last = fastact_keep_nan(high, last);
+        _mm512_storeu_si512(b + i, _mm512_permutex2var_epi16(first, upper, last));
     }
 #elif FASTACT_LANES == 8
     for (; i + 16 <= n; i += 16) {
         const __m256 low = _mm256_loadu_ps(a + i), high = _mm256_loadu_ps(a + i + 8);
-        if (_mm256_movemask_ps(_mm256_cmp_ps(low, high, _CMP_UNORD_Q))) {
-            for (int j = 0; j < 16; j++) b[i + j] = fastact_to_bfloat16(a[i + j]);
-            continue;
-        }
-        const __m256i first = _mm256_srli_epi32(fastact_round_bfloat16(low), 16), last = _mm256_srli_epi32(fastact_round_bfloat16(high), 16);
-        _mm256_storeu_si256((__m256i *)(b + i), _mm256_permute4x64_epi64(_mm256_packus_epi32(first, last), 0xd8));
+        __m256i first = fastact_round_bfloat16(low), last = fastact_round_bfloat16(high);
+        if (FASTACT_SELDOM(_mm256_movemask_ps(_mm256_cmp_ps(low, high, _CMP_UNORD_Q))))
+            first = fastact_keep_nan(low, first), last = fastact_keep_nan(high, last);
+        const __m256i both = _mm256_packus_epi32(_mm256_srli_epi32(first, 16), _mm256_srli_epi32(last, 16));
+        _mm256_storeu_si256((__m256i *)(b + i), _mm256_permute4x64_epi64(both, 0xd8));
     }
 #endif
     for (; i < n; i++) b[i] = fastact_to_bfloat16(a[i]);
