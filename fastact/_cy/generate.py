@@ -150,21 +150,22 @@ def _tiles(precision, varying, mode, call, indent, trained):
 
 
 def generate(reduced=True):
-    """The text of the Cython module that holds every kernel; those of the reduced precisions only where they are wanted."""
-    parts, rows, declared = [], [], []
+    """The text of the Cython module that holds every kernel; those for narrower memory only where they are wanted."""
+    parts, rows, declared, records = [], [], [], catalog.records().values()
     for precision in (*catalog.DTYPES, *(language.REDUCED if reduced else ())):
+        cells = [(r, m, r.precision(m, precision)) for r in records for m in r.kernels]
         writer = CythonWriter(precision)
-        cells = [(r, m) for r in catalog.records().values() for m in r.kernels if r.precision(m, precision) == precision]
         if precision in catalog.DTYPES:
             declared += intrinsics(writer)
-            functions = [f for r, m in cells for f in (r.formula, r.at_defaults("value"), r.from_output, r.parameter_gradients)]
-        else:
+            functions = [f for r in records for f in (r.formula, r.at_defaults("value"), r.from_output, r.parameter_gradients)]
+        else:  # for all activations, in as many digits as it takes
             declared.append(f"    {writer.real} biased_power_{precision}({writer.real}) noexcept")
-            functions = [f for r, m in cells for f in (r.function(m), r.at_defaults(m))]
+            cells = [cell for cell in cells if cell[1] not in ("backward_from_output", catalog.TRAINING)]
+            functions = [f for r, m, digits in cells if digits == precision for f in (r.function(m), r.at_defaults(m))]
         parts.append(translate.translate([f for f in functions if f is not None], writer))
-        for record, mode in cells:
+        for record, mode, digits in cells:
             for varying in (False, True) if record.parameters else (False,):
-                name, text = kernel(record, mode, precision, varying, writer)
+                name, text = kernel(record, mode, precision, varying, CythonWriter(digits))
                 parts.append(text)
                 rows.append(f"    table['{record.name}', '{mode}', '{precision}', {varying}] = <intptr_t><kernel_{precision}>{name}")
     table = ["def kernels():", '    """Addresses of all kernels, by (activation, mode, dtype, varying)."""', "    table = {}", *rows, "    return table"]
