@@ -338,10 +338,8 @@ class _Flat:
             return writer.polynomial(self.named(writer.select(condition, self.written(x), self.written(other))), terms)
         if name == "select" and repr(values[1]) == repr(values[2]):  # 0.0 is not -0.0
             return values[1]
-        if name == "fma":
-            a, b, c = values
-            if c == 0.0 or 0.0 in (a, b) or 1.0 in (a, b):
-                return self.binary("+", self.binary("*", a, b), c)
+        if name == "fma" and (values[2] == 0.0 or 0.0 in values[:2] or 1.0 in values[:2]):
+            return self.binary("+", self.binary("*", *values[:2]), values[2])
         return f"{writer.intrinsic(name)}({', '.join(map(self.written, values))})"
 
     def negative(self, value):
@@ -365,10 +363,11 @@ def reduces(function, precision):
     """Whether there is less to compute in a reduced precision: a shorter polynomial, or something that is not missed."""
     for called in closure([function]):
         read = source(called)
-        for node in ast.walk(read.tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and read.is_intrinsic(node.func.id):
-                if node.func.id in ("lost", "product_rest") or any(precision in read.resolve(node.args[i].id) for i in TABLES.get(node.func.id, ())):
-                    return True
+        calls = [n for n in ast.walk(read.tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and read.is_intrinsic(n.func.id)]
+        if any(
+            n.func.id in ("lost", "product_rest") or any(precision in read.resolve(n.args[i].id) for i in TABLES.get(n.func.id, ())) for n in calls
+        ):
+            return True
     return False
 
 
