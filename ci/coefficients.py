@@ -18,7 +18,8 @@ from mpmath import mp, mpf
 
 mp.prec = 220
 TARGET = Path(__file__).resolve().parent.parent / "fastact" / "coefficients.py"
-SIGNIFICANT = {"float32": 24, "float64": 53}
+SIGNIFICANT = {"float32": 24, "float64": 53, "half": 24, "single": 53}  # as language.PRECISIONS and language.REDUCED
+TYPES, REDUCED = ("float32", "float64"), ("half", "single")
 
 
 def rounded(value, precision):
@@ -129,15 +130,15 @@ def in_bits(error):
 
 
 def expm1(precision):
-    degree = {"float32": 4, "float64": 9}[precision]
+    degree = {"float32": 4, "float64": 9, "half": 3, "single": 5}[precision]
     bound = mpmath.log(2) / 2 * mpf("1.01")
     grid = [r for r in chebyshev_grid(-bound, bound, 14 * (degree + 2)) if r]
     exact = [mpmath.expm1(r) for r in grid]
 
     def weight(r):
-        return r * r * max(mpmath.exp(-r), mpf(0.25) / abs(mpmath.expm1(r)))
+        return r * r * max(mpmath.exp(-r), mpf(0.5 if precision in REDUCED else 0.25) / abs(mpmath.expm1(r)))
 
-    c, _, _ = fit(lambda r: (mpmath.expm1(r) - r) / r**2, weight, grid, range(degree + 1), precision, (0.5,))
+    c, _, _ = fit(lambda r: (mpmath.expm1(r) - r) / r**2, weight, grid, range(degree + 1), precision, () if precision in REDUCED else (0.5,))
     errors = [abs(r + r * r * mpmath.polyval(c[::-1], r) - e) for r, e in zip(grid, exact)]
     of_exp, of_expm1 = (max(e / abs(x + d) for e, x in zip(errors, exact)) for d in (1, 0))
     return c, f"degree {degree}, {in_bits(of_exp)} of exp(r), {in_bits(of_expm1)} of expm1(r)"
@@ -150,7 +151,7 @@ def atanh(precision, largest, degree):
 
 
 def log1p(precision):
-    return atanh(precision, mpf(1) / 9, {"float32": 3, "float64": 9}[precision])
+    return atanh(precision, mpf(1) / 9, {"float32": 3, "float64": 9, "half": 2, "single": 4}[precision])
 
 
 def plain(function, largest, degrees, precision, offset=0):
@@ -183,7 +184,7 @@ def tanh_rest_ratio(w):
 
 def third_low(precision):
     """What a third is rounded by."""
-    return mpf(rounded(mpf(1) / 3 - mpf(rounded(mpf(1) / 3, precision)), precision))
+    return mpf(0) if precision in REDUCED else mpf(rounded(mpf(1) / 3 - mpf(rounded(mpf(1) / 3, precision)), precision))
 
 
 def sine_rest_ratio(w):
@@ -206,6 +207,8 @@ def atan(precision):
 MILLS = {  # largest a, k, r0, degree
     "float32": (14.5, 3.359375, 0.10546875, 9),
     "float64": (39, 5.5, 0.0625, 21),
+    "half": (14.5, 3.359375, 0.10546875, 7),
+    "single": (14.5, 3.359375, 0.10546875, 12),
 }
 
 
@@ -224,7 +227,7 @@ def mills_polynomial(precision):
 
 
 def expm1_of_half(precision):
-    degree = {"float32": 5, "float64": 10}[precision]
+    degree = {"float32": 5, "float64": 10, "half": 4, "single": 6}[precision]
     bound = mpmath.log(2) * mpf("1.01")
     grid = [r for r in chebyshev_grid(-bound, bound, 14 * (degree + 2)) if r]
     c, error, _ = fit(lambda r: mpmath.expm1(r / 2) / r, lambda r: abs(r) * mpmath.exp(-r / 2), grid, range(degree + 1), precision, (0.5, 0.125))
@@ -320,8 +323,8 @@ def table(name, values):
     return "\n".join([*out, "}", ""])
 
 
-def polynomial(name, text, function):
-    both = {p: function(p) for p in SIGNIFICANT}
+def polynomial(name, text, function, precisions=tuple(SIGNIFICANT)):
+    both = {p: function(p) for p in precisions}
     notes = [f"{p}: {note}." for p, (*_, note) in both.items()]
     return comment(text, *notes), both
 
@@ -334,14 +337,15 @@ def make():
     parts.append(
         comment("n = fma(x, LOG2E, ROUNDING_MAGIC) - ROUNDING_MAGIC; r = fma(-n, LN2_LOW, fma(-n, LN2_HIGH, x)).")
         + comment("LN2_HIGH has so few bits that n * LN2_HIGH is exact for every exponent n, with and without fma.")
-        + table("LN2_HIGH", high)
-        + table("LN2_LOW", {p: rounded(ln2 - mpf(high[p]), p) for p in SIGNIFICANT})
-        + table("LOG2E", {p: rounded(1 / ln2, p) for p in SIGNIFICANT})
+        + comment("In the reduced precisions log(2) is one number, with two digits less than there are: ROUNDING_MAGIC times it is exact.")
+        + table("LN2_HIGH", high | {p: fewer_digits(ln2, SIGNIFICANT[p] - 2) for p in REDUCED})
+        + table("LN2_LOW", {p: rounded(ln2 - mpf(high[p]), p) for p in TYPES} | dict.fromkeys(REDUCED, 0.0))
+        + table("LOG2E", {p: rounded(1 / ln2, p) for p in TYPES})
         + comment("1/sqrt(2 pi), the normal density at 0: high and low part.")
-        + table("PHI0", {p: rounded(1 / mpmath.sqrt(2 * mpmath.pi), p) for p in SIGNIFICANT})
+        + table("PHI0", {p: rounded(1 / mpmath.sqrt(2 * mpmath.pi), p) for p in TYPES})
         + table(
             "PHI0_LOW",
-            {p: rounded((f := 1 / mpmath.sqrt(2 * mpmath.pi)) - mpf(rounded(f, p)), p) for p in SIGNIFICANT},
+            {p: rounded((f := 1 / mpmath.sqrt(2 * mpmath.pi)) - mpf(rounded(f, p)), p) for p in TYPES} | dict.fromkeys(REDUCED, 0.0),
         )
     )
     for name, text, number in (
@@ -352,12 +356,12 @@ def make():
         ("SQRT2", "sqrt(2)", mpmath.sqrt(2)),
         ("HALF_PI", "pi / 2", mpmath.pi / 2),
     ):
-        high = {p: rounded(number, p) for p in SIGNIFICANT}
-        low = {p: rounded(number - mpf(high[p]), p) for p in SIGNIFICANT}
+        high = {p: rounded(number, p) for p in TYPES}
+        low = {p: rounded(number - mpf(high[p]), p) for p in TYPES} | dict.fromkeys(REDUCED, 0.0)
         parts.append(comment(f"{text}, and what that is rounded by.") + table(name, high) + table(f"{name}_LOW", low))
     linear = 2 * mpmath.sqrt(2 / mpmath.pi)
-    high = {p: fewer_digits(linear, SIGNIFICANT[p] - 4) for p in SIGNIFICANT}
-    low = {p: rounded(linear - mpf(high[p]), p) for p in SIGNIFICANT}
+    high = {p: fewer_digits(linear, SIGNIFICANT[p] - 4) for p in TYPES} | {p: rounded(linear, p) for p in REDUCED}
+    low = {p: rounded(linear - mpf(high[p]), p) for p in TYPES} | dict.fromkeys(REDUCED, 0.0)
     parts.append(
         comment("2 sqrt(2 / pi) with so few digits that its differences to numbers up to 32 are exact, and what that is rounded by.")
         + table("GELU_LINEAR", high)
@@ -368,33 +372,33 @@ def make():
     parts.append(
         comment("pi/2 in three parts; the first two have trailing zeros, so that small multiples of them are exact even without fma.")
         + "\n".join(table(f"PI_HALF_{i}", {p: c[i] for p, c in pi_half.items()}) for i in range(3))
-        + table("TWO_OVER_PI", {p: rounded(2 / mpmath.pi, p) for p in SIGNIFICANT})
-        + table("PI_QUARTER_LOW", {p: rounded(mpmath.pi / 4 - mpf(rounded(mpmath.pi / 4, p)), p) for p in SIGNIFICANT})
-        + table("PI_QUARTER", {p: rounded(mpmath.pi / 4, p) for p in SIGNIFICANT})
+        + table("TWO_OVER_PI", {p: rounded(2 / mpmath.pi, p) for p in TYPES})
+        + table("PI_QUARTER_LOW", {p: rounded(mpmath.pi / 4 - mpf(rounded(mpmath.pi / 4, p)), p) for p in TYPES})
+        + table("PI_QUARTER", {p: rounded(mpmath.pi / 4, p) for p in TYPES})
     )
     for name, text, function in (
         ("EXPM1", EXPM1_TEXT, expm1),
         ("LOG1P", LOG1P_TEXT, log1p),
-        ("ERF", ERF_TEXT, lambda p: plain(erf_ratio, mpf("0.84") ** 2, {"float32": 6, "float64": 13}, p, 1)),
-        ("TANH_REST", TANH_REST_TEXT, lambda p: plain(lambda w: tanh_rest_ratio(w) - third_low(p), mpf("1.1875") ** 2, {"float32": 8, "float64": 17}, p)),
+        ("ERF", ERF_TEXT, lambda p: plain(erf_ratio, mpf("0.84") ** 2, {"float32": 6, "float64": 13, "half": 4, "single": 6}, p, 1)),
+        ("TANH_REST", TANH_REST_TEXT, lambda p: plain(lambda w: tanh_rest_ratio(w) - third_low(p), mpf("1.1875") ** 2, {"float32": 8, "float64": 17, "half": 6, "single": 9}, p)),
         ("SINE", SINE_TEXT, lambda p: plain(sine_rest_ratio, mpf("0.81"), {"float32": 3, "float64": 7}, p)),
         ("COSINE", COSINE_TEXT, lambda p: plain(cosine_rest_ratio, mpf("0.81"), {"float32": 3, "float64": 7}, p)),
         ("MILLS", MILLS_TEXT, mills_polynomial),
         ("ATAN", ATAN_TEXT, atan),
     ):
-        head, both = polynomial(name, text, function)
+        head, both = polynomial(name, text, function, TYPES if name in ("SINE", "COSINE", "ATAN") else tuple(SIGNIFICANT))
         parts.append(head + table(name, {p: c for p, (c, _) in both.items()}))
     for name, text, function in (("EXPM1_OF_HALF", EXPM1_OF_HALF_TEXT, expm1_of_half), ("PHI_NEAR", PHI_NEAR_TEXT, phi_near)):
-        head, both = polynomial(name, text, function)
+        head, both = polynomial(name, text, function, TYPES if name == "PHI_NEAR" else tuple(SIGNIFICANT))
         parts.append(head + table(name, {p: c for p, (c, _) in both.items()}))
-    far = {p: phi_far(p) for p in SIGNIFICANT}
+    far = {p: phi_far(p) for p in TYPES}
     parts.append(
         comment(PHI_FAR_TEXT, *(f"{p}: {note}." for p, (*_, note) in far.items()))
         + "\n".join(table(f"PHI_FAR_{n}", {p: f[i] for p, f in far.items()}) for i, n in enumerate("ND"))
     )
     parts.append(table("THIRD_LOW", {p: float(third_low(p)) for p in SIGNIFICANT}))
-    parts.append(table("NEAR", {p: float(NEAR) for p in SIGNIFICANT}))
-    parts.append(table("SQRT_2PI", {p: rounded(mpmath.sqrt(2 * mpmath.pi), p) for p in SIGNIFICANT}))
+    parts.append(table("NEAR", {p: float(NEAR) for p in TYPES}))
+    parts.append(table("SQRT_2PI", {p: rounded(mpmath.sqrt(2 * mpmath.pi), p) for p in TYPES}))
     parts.append(table("MILLS_K", {p: m[1] for p, m in MILLS.items()}))
     parts.append(table("MILLS_R0", {p: m[2] for p, m in MILLS.items()}))
     return "\n".join(parts)

@@ -120,8 +120,10 @@ class Task:
         bound = record.ulp[which] + (0.5 if self.mode == "backward_from_output" else 0.0)
         if self.accuracy == "high" and self.dtype == "float32":
             return 0.51, 0.51, (x0, 1e-5 if zero and not everywhere else reach, 0.0, 4.0)
-        if self.dtype in catalog.HALF:  # computed in float32 and rounded
+        if self.dtype in catalog.HALF:  # computed in float32, perhaps in fewer digits, and rounded
             digits = FORMATS[self.dtype][1]
+            if record.precision(self.mode, "half") == "half":
+                return 0.502, 0.502, (x0, reach, unit, 0.5)
             return 0.5 + (bound + extra) * 2.0 ** (digits - 23), 0.5 + (4 + extra) * 2.0 ** (digits - 23), (x0, reach, unit, 0.5)
         return bound + extra, max(4.0, bound if self.mode == "backward_from_output" else 0), (x0, reach, unit * max(1.0, extra), extra)
 

@@ -13,7 +13,7 @@ import threading
 
 import numpy as np
 
-from . import catalog, describe, dispatch, executor
+from . import catalog, describe, dispatch, executor, language
 from .backends import cython, numba
 from .backends import numpy as numpy_backend
 from .errors import ActivationError
@@ -84,13 +84,14 @@ def _setup(runner, record, mode, general):
 
 def _install(runner, record, mode, precision, backend):
     """Put the kernels of a backend into a compiled runner."""
-    index = catalog.DTYPES.index(precision)
+    index = dispatch.PRECISIONS.index(precision)
     cost = dispatch.measured(record, mode, precision, backend) or dispatch.UNMEASURED_NS
     address = {
         "cython": lambda varying: cython.kernel(record, mode, precision, varying),
         "numba": lambda varying: numba.kernel(record, mode, precision, varying).address,
     }[backend]
-    runner.set_kernel(index, address(False), address(True) if record.parameters else 0, cost)
+    direct = backend == "cython" and cython.converts(record, mode, precision)
+    runner.set_kernel(index, address(False), address(True) if record.parameters else 0, cost, direct)
 
 
 # --- bfloat16, which is ml_dtypes' -----------------------------------------------------------------------------------------
@@ -140,7 +141,7 @@ def ufunc_of(record, mode, backend, full=False, accuracy="default"):
     if backend != "numpy" and cython.frontend is not None:
         runner = Runner()
         _setup(runner, record, mode, None)
-        for precision in catalog.DTYPES:
+        for precision in dispatch.PRECISIONS:
             _install(runner, record, mode, precision, backend)
         return _compiled_ufunc(runner, record, mode, full, accuracy)
     # Not by numba.vectorize: in place and backwards in memory, its loops free memory twice (Numba 0.68.1).
@@ -148,7 +149,7 @@ def ufunc_of(record, mode, backend, full=False, accuracy="default"):
     def row(held):
         computed = catalog.computed_in(held, accuracy)
         dtype = _bfloat16() if held == "bfloat16" else np.dtype(held)
-        return dtype, computed, functools.partial(block_kernel, record, mode, held, computed, backend)
+        return dtype, computed, functools.partial(block_kernel, record, mode, held, catalog.precision_for(held, accuracy), backend)
 
     made, add = executor.make_ufunc(
         record.ufunc_name(mode), describe.one_line(record, mode), len(catalog.INPUTS[mode]), catalog.OUTPUTS[mode],
@@ -166,14 +167,15 @@ def _compiled_ufunc(runner, record, mode, full, accuracy):
 
 
 @functools.cache
-def block_kernel(record, mode, held, computed, backend):
+def block_kernel(record, mode, held, precision, backend):
     """A kernel for the pure-Python executor, of arrays that hold `held`."""
+    computed = language.type_of(precision)
     if held != computed:
-        return executor.converted(block_kernel(record, mode, computed, computed, backend), computed, catalog.OUTPUTS[mode])
-    if backend == "numpy":
+        return executor.converted(block_kernel(record, mode, computed, precision, backend), computed, catalog.OUTPUTS[mode])
+    if backend == "numpy":  # in all digits of the type: what it spends is spent on moving memory
         return numpy_backend.kernel(record, mode, computed)
     return executor.compiled(
-        *[lambda varying=v: numba.kernel(record, mode, computed, varying).address for v in (False, True)], catalog.OUTPUTS[mode]
+        *[lambda varying=v: numba.kernel(record, mode, precision, varying).address for v in (False, True)], catalog.OUTPUTS[mode]
     )
 
 
@@ -210,7 +212,7 @@ class Function(Runner):
             self._kernels = {}
             return
         for mode, runner in self._runners.items():
-            for index, precision in enumerate(catalog.DTYPES):
+            for index, precision in enumerate(dispatch.PRECISIONS):
                 choice = dispatch.choose(self.record, mode, precision, dispatch.get_global_backend())
                 if choice.backend != "numpy" and dispatch.ready(self.record, mode, precision, choice.backend):
                     _install(runner, self.record, mode, precision, choice.backend)
@@ -226,15 +228,15 @@ class Function(Runner):
 
     def _block_kernel(self, mode, dtype, accuracy):
         held = _FLOATS[dtype]
-        computed = catalog.computed_in(held, accuracy)
-        return block_kernel(self.record, mode, held, computed, dispatch.choose(self.record, mode, computed).backend)
+        precision = catalog.precision_for(held, accuracy)
+        return block_kernel(self.record, mode, held, precision, dispatch.choose(self.record, mode, precision).backend)
 
     def _ufunc(self, mode, full, accuracy):
         """The ufunc that serves a call here and now."""
         setting = dispatch.get_backend()
         choice = dispatch.choose(self.record, mode, "float32", setting).backend
         if choice == "numba" and not dispatch.ready(self.record, mode, "float32", "numba"):
-            warm(self.record, mode, catalog.DTYPES)
+            warm(self.record, mode, dispatch.PRECISIONS)
             self._refresh()
         if setting == "auto" and cython.frontend is not None and choice != "numpy":
             return self._own_ufunc(mode, full, accuracy)
@@ -740,7 +742,7 @@ def warmup(name=None, dtype=None, mode=None, backend=None):
     """
     named = [name] if isinstance(name, (str, Function)) else name
     chosen = catalog.records().values() if name is None else [n.record if isinstance(n, Function) else catalog.find(n) for n in named]
-    precisions = catalog.DTYPES if dtype is None else [catalog.computed_in(_held(dtype), dispatch.get_accuracy())]
+    precisions = catalog.DTYPES if dtype is None else [catalog.precision_for(_held(dtype), dispatch.get_accuracy())]
     wanted = None if mode is None else [mode] if isinstance(mode, str) else list(mode)
     for m in wanted or ():
         if m not in catalog.MODES:

@@ -24,6 +24,20 @@ def computed_in(held, accuracy="default"):
     return "float32" if held in HALF else "float64" if accuracy == "high" else held
 
 
+def precision_for(held, accuracy="default"):
+    """The precision that is wanted for arrays of dtype `held`: one of `language.REDUCED` where they are computed in a wider type."""
+    computed = computed_in(held, accuracy)
+    return computed if computed == held else "half" if held in HALF else "single"
+
+
+@functools.cache
+def reduces(formula, precision):
+    """Whether a formula has less to compute in a reduced precision."""
+    from . import translate  # reads source: not what an import should wait for
+
+    return translate.reduces(formula, precision)
+
+
 # What each mode reads and writes, in the order of the ufunc's operands (parameters stand between the two).
 INPUTS = {
     "value": ("x",),
@@ -110,6 +124,17 @@ class Record(collections.namedtuple("Record", _FIELDS)):
     def at_defaults(self, mode):
         """The formula of x alone that a kernel may use while all parameters have their defaults, or None."""
         return None if mode == "backward_from_output" else getattr(self.formula, "at_defaults", None)
+
+    def precision(self, mode, wanted):
+        """What kernels are made in for a wanted precision: a reduced one where that pays, otherwise its type.
+
+        All modes that give the value or the derivative have the same, so that a number is the same to the bit in all of them. "single" is no
+        good where a result has zeros, near which all digits of its terms are wanted; nor is any where multiples of pi are taken off.
+        """
+        if wanted not in language.REDUCED or mode in (TRAINING, "backward_from_output") or records().get(self.kernel_name) is not self.base:
+            return language.type_of(wanted)
+        zeros = wanted == "single" and (self.value_zero or self.derivative_zero)
+        return language.type_of(wanted) if zeros or self.reach or not reduces(self.formula, wanted) else wanted
 
     @property
     def spellings(self):

@@ -11,11 +11,12 @@ import functools
 
 import numpy as np
 
-from . import catalog, executor, settings
+from . import catalog, executor, language, settings
 from .backends import cython, numba, numpy
 
 BACKENDS = {"cython": cython, "numba": numba, "numpy": numpy}
 CHOICES = ("auto", *BACKENDS)
+PRECISIONS = (*catalog.DTYPES, *language.REDUCED)  # what kernels are made in, in the front end's order
 UNMEASURED_NS = 0.3  # per element, of a kernel that the tuning table does not know
 
 _backend = "auto"
@@ -141,7 +142,7 @@ def set_accuracy(name):
     ----------
     name : {"default", "high"}
         ``default`` computes float32 in float32, within the bound that each activation promises. ``high`` computes float32 in float64 and
-        rounds once: at most 0.51 ULP, at a quarter to a half of the speed. float64, float16 and bfloat16 are computed alike by both.
+        rounds once: at most 0.51 ULP, at a quarter to two thirds of the speed. float64, float16 and bfloat16 are computed alike by both.
 
     Raises
     ------
@@ -260,7 +261,7 @@ def tuning():
 
 def measured(record, mode, precision, backend):
     """Nanoseconds an element of this kernel on one thread, data in cache; None where nobody measured."""
-    row = tuning()["ns_per_element"].get(record.kernel_name, {}).get(mode, {}).get(precision, {})
+    row = tuning()["ns_per_element"].get(record.kernel_name, {}).get(mode, {}).get(language.type_of(precision), {})
     return row.get(f"cython-{cython.level()}" if backend == "cython" else backend)
 
 
@@ -369,7 +370,7 @@ def explain(activation, x=None, *, mode="value", dtype=None, accuracy=None):
     if held not in catalog.HELD:
         raise TypeError(f"x: there are no kernels for dtype {found}; give one of {', '.join(catalog.HELD)}")
     computed = catalog.computed_in(held, accuracy)
-    choice = choose(record, mode, computed)
+    choice = choose(record, mode, catalog.precision_for(held, accuracy))
     n = 0 if array is None else array.size
     quick = choice.backend != "numpy" and cython.frontend is not None and not overridden()
     if array is not None and type(x) is not np.ndarray:

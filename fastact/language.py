@@ -10,6 +10,15 @@ Run as it stands, a formula computes in float64 on NumPy arrays; `translate.py` 
 import numpy as np
 
 PRECISIONS = ("float32", "float64")
+# What else kernels are made for: results that have fewer digits than the type they are computed in. "half" is float32 arithmetic for results
+# in half precision, "single" float64 arithmetic for float32 ones: shorter polynomials do, and what a rounding lost is not missed.
+REDUCED = {"half": "float32", "single": "float64"}
+
+
+def type_of(precision):
+    """The type that a precision is computed in."""
+    return REDUCED.get(precision, precision)
+
 
 # --- What a formula may say about itself ---------------------------------------------------------------------------------
 
@@ -113,11 +122,12 @@ def parameter_gradients(formula):
 
 
 class constant(float):
-    """A number that differs by precision; as a float it is the float64 one."""
+    """A number that differs by precision; as a float it is the float64 one. `half` and `single` are those of their types unless given."""
 
-    def __new__(cls, *, float32, float64):
+    def __new__(cls, *, float32, float64, half=None, single=None):
         self = super().__new__(cls, float64)
         self.float32, self.float64 = float(float32), float(float64)
+        self.half, self.single = float(float32 if half is None else half), float(float64 if single is None else single)
         return self
 
 
@@ -125,7 +135,7 @@ ROUNDING_MAGIC = constant(float32=1.5 * 2**23, float64=1.5 * 2**52)  # a sum wit
 SPLITTER = constant(float32=2**12 + 1, float64=2**27 + 1)  # Veltkamp's: a product with it parts the digits in the middle
 HORNER = (2, 4, 6)  # numbers of terms for which Horner's scheme is the faster one; with 5, which exp has, it is slower
 SQRT_HALF = 2**-0.5
-POWER_BIAS = constant(float32=40, float64=100)
+POWER_BIAS = constant(float32=40, float64=100, single=0)  # the powers of two that a float32 has are normal numbers of float64
 
 
 # --- Intrinsics: what a backend must bring along. Here they are for NumPy, in float64 ------------------------------------
@@ -151,8 +161,13 @@ def fma(a, b, c):
     return a * b + c
 
 
+def lost(rest):
+    """`rest`, a sum of what roundings lost; 0 in the reduced precisions, where nobody misses it."""
+    return rest
+
+
 def product_rest(a, b, product):
-    """What the rounding of ``product = a * b`` lost, exactly: ``a * b - product``; also where there is no fma."""
+    """What the rounding of ``product = a * b`` lost, exactly: ``a * b - product``; also where there is no fma. `lost` by itself."""
     split_a = a * SPLITTER
     split_b = b * SPLITTER
     high_a = split_a - (split_a - a)  # the upper half of the digits
@@ -220,7 +235,7 @@ def either_polynomial(condition, x, coefficients, other_x, other):
 INTRINSICS = {
     f.__name__: f
     for f in (
-        abs, abs_at_most, select, minimum, maximum, fma, product_rest, product_sum, copysign, sqrt, biased_power, exponent, mantissa,
+        abs, abs_at_most, select, minimum, maximum, fma, lost, product_rest, product_sum, copysign, sqrt, biased_power, exponent, mantissa,
         polynomial, either_polynomial,
     )  # fmt: skip
 }

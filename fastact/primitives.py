@@ -10,11 +10,14 @@ from . import coefficients
 from .coefficients import COSINE, EXPM1, EXPM1_OF_HALF, HAZARD, LOG1P, MILLS, SINE
 from .language import (
     POWER_BIAS,
+    PRECISIONS,
+    REDUCED,
     ROUNDING_MAGIC,
     biased_power,
     constant,
     exponent,
     fma,
+    lost,
     mantissa,
     maximum,
     minimum,
@@ -22,44 +25,46 @@ from .language import (
     product_rest,
     product_sum,
     select,
+    type_of,
 )
 
 LOG2E = constant(**coefficients.LOG2E)
 LN2_HIGH = constant(**coefficients.LN2_HIGH)  # with trailing zeros: n * LN2_HIGH is exact even without fma
 LN2_LOW = constant(**coefficients.LN2_LOW)
 HALF_LOG2E = constant(float32=LOG2E.float32 / 2, float64=LOG2E / 2)
-TWICE_LN2_HIGH = constant(float32=LN2_HIGH.float32 * 2, float64=LN2_HIGH * 2)
-MAGIC_LN2 = constant(float32=ROUNDING_MAGIC.float32 * TWICE_LN2_HIGH.float32, float64=ROUNDING_MAGIC * TWICE_LN2_HIGH)  # exactly
-LN2_RATIO = constant(float32=LN2_LOW.float32 / LN2_HIGH.float32, float64=LN2_LOW / LN2_HIGH)
+TWICE_LN2_HIGH = constant(**{p: c * 2 for p, c in coefficients.LN2_HIGH.items()})
+MAGIC_LN2 = constant(**{p: c * 2 * float(getattr(ROUNDING_MAGIC, p)) for p, c in coefficients.LN2_HIGH.items()})  # exactly
+LN2_RATIO = constant(**{p: low / coefficients.LN2_HIGH[p] for p, low in coefficients.LN2_LOW.items()})
 INFINITY = float("inf")
 NAN = float("nan")
 LARGEST = constant(float32=(2 - 2**-23) * 2.0**127, float64=(2 - 2**-52) * 2.0**1023)
-UNBIAS = constant(float32=2.0**-POWER_BIAS.float32, float64=2.0**-POWER_BIAS.float64)
+UNBIAS = constant(float32=2.0**-POWER_BIAS.float32, float64=2.0**-POWER_BIAS.float64, single=2.0**-POWER_BIAS.single)
 PHI0 = constant(**coefficients.PHI0)  # the normal density at 0
 PHI0_LOW = constant(**coefficients.PHI0_LOW)
 # The first coefficients of the two have a part of their own in gelu's derivative.
 PHI_NEAR_REST, PHI_FAR_REST = ({p: terms[1:] for p, terms in table.items()} for table in (coefficients.PHI_NEAR, coefficients.PHI_FAR_N))
 PHI_FAR_0 = constant(**{p: terms[0] for p, terms in coefficients.PHI_FAR_N.items()})
 # Smaller by as much as `biased_power` is larger than the power.
-PHI_FAR_D = {p: tuple(c * float(getattr(UNBIAS, p)) for c in terms) for p, terms in coefficients.PHI_FAR_D.items()}
-BIASED_SQRT_2PI = constant(**{p: c / float(getattr(UNBIAS, p)) for p, c in coefficients.SQRT_2PI.items()})
+_FACTOR = {p: float(getattr(UNBIAS, p)) for p in (*PRECISIONS, *REDUCED)}
+PHI_FAR_D = {p: tuple(c * factor for c in coefficients.PHI_FAR_D[type_of(p)]) for p, factor in _FACTOR.items()}
+BIASED_SQRT_2PI = constant(**{p: coefficients.SQRT_2PI[type_of(p)] / factor for p, factor in _FACTOR.items()})
 NEAR = constant(**coefficients.NEAR)
 # The first two coefficients apart: added last, they leave the smallest rounding error.
 MILLS_0, MILLS_1 = (constant(**{precision: terms[i] for precision, terms in MILLS.items()}) for i in (0, 1))
 MILLS_REST = {precision: terms[2:] for precision, terms in MILLS.items()}
 MILLS_K = constant(**coefficients.MILLS_K)
 MILLS_R0 = constant(**coefficients.MILLS_R0)
-EXP_REACH = constant(float32=110.0, float64=760.0)  # x * exp(-x) is 0 from here on
+EXP_REACH = constant(float32=110.0, float64=760.0, single=110.0)  # x * exp(-x) is 0 from here on
 SQUARE_REACH = constant(float32=2.0**62, float64=2.0**510)  # the square of this is finite, and what is added to it is lost
-ERFC_REACH = constant(float32=10.6, float64=27.57)  # erfc is 0 from here on
-HAZARD_REACH = constant(float32=14.0, float64=38.0)  # from here on the asymptotic series is as good as it can be
+ERFC_REACH = constant(float32=10.6, float64=27.57, single=10.6)  # erfc is 0 from here on
+HAZARD_REACH = constant(float32=14.0, float64=38.0, single=14.0)  # from here on the asymptotic series is as good as it can be
 SINE_REACH = constant(float32=2.0**22, float64=2.0**51)  # from here on, numbers are too far apart for a sine to mean anything
 SQRT2 = constant(**coefficients.SQRT2)
 SQRT2_LOW = constant(**coefficients.SQRT2_LOW)
 HALF_PI = constant(**coefficients.HALF_PI)
 HALF_PI_LOW = constant(**coefficients.HALF_PI_LOW)
 TWO_OVER_PI = 2 / math.pi
-GAUSS_REACH = constant(float32=15.0, float64=39.0)  # x * exp(-x * x / 2) is 0 from here on
+GAUSS_REACH = constant(float32=15.0, float64=39.0, single=15.0)  # x * exp(-x * x / 2) is 0 from here on
 
 
 def scale(x, n):
@@ -184,7 +189,7 @@ def log1p_whole(x):
 def ratio_rest(quotient, x, divisor):
     """What the rounding of ``quotient = x / divisor`` lost, times the divisor."""
     product = quotient * divisor
-    return (x - product) - product_rest(quotient, divisor, product)
+    return lost((x - product) - product_rest(quotient, divisor, product))
 
 
 def gauss_parts(a):
@@ -208,8 +213,9 @@ def mills(a):
     g = fma(h, v, MILLS_1)
     f = fma(g, v, MILLS_0)
     high = r * f
-    error = fma(-r, a, fma(-r, MILLS_K, 1))  # of d and r; what it does to the ratio follows from the ratio's derivative
-    return high, fma(-(d * error), fma(a, high, -PHI0), fma(r, f, -high)), r * fma(v, fma(h, v, MILLS_1 - g), fma(g, v, MILLS_0 - f))
+    error = lost(fma(-r, a, fma(-r, MILLS_K, 1)))  # of d and r; what it does to the ratio follows from the ratio's derivative
+    low = fma(-(d * error), fma(a, high, -PHI0), lost(fma(r, f, -high)))
+    return high, low, lost(r * fma(v, fma(h, v, MILLS_1 - g), fma(g, v, MILLS_0 - f)))
 
 
 def gauss_parts_near(a, low):

@@ -9,7 +9,7 @@ import itertools
 import textwrap
 import types
 
-from .language import INTRINSICS, TABLES, paired
+from .language import INTRINSICS, REDUCED, TABLES, paired, type_of
 
 _OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.BitAnd: "&", ast.BitOr: "|"}
 _COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
@@ -183,7 +183,7 @@ class Writer:
     """Writes functions of the language for one target and one precision. A target overrides the syntax below."""
 
     def __init__(self, precision):
-        self.precision = precision
+        self.precision, self.type = precision, type_of(precision)
 
     def literal(self, value):
         """A number in this precision. Bare, it would be a float64 and drag the whole kernel along."""
@@ -193,14 +193,25 @@ class Writer:
         """The line that opens a function."""
         raise NotImplementedError
 
+    def declare(self, number, condition):
+        """The lines that declare variables of these names, where the target wants any."""
+        return []
+
     def function_name(self, function):
         return f"{function.__name__}_{self.precision}"
 
     def intrinsic(self, name):
-        return f"{name}_{self.precision}"
+        return f"{name}_{self.precision if name == 'biased_power' else self.type}"  # its bias differs by precision
+
+    def value(self, number):
+        return float(getattr(number, self.precision, number))
 
     def number(self, value):
-        return self.literal(float(getattr(value, self.precision, value)))
+        return self.literal(self.value(value))
+
+    def table(self, read, node):
+        table = read.resolve(node.id)
+        return table[self.precision if self.precision in table else self.type]
 
     def write(self, function):
         """The text of one function."""
@@ -234,13 +245,15 @@ class Writer:
         name = node.func.id
         if not read.is_intrinsic(name):
             return f"{self.function_name(read.resolve(name))}({', '.join(text(a) for a in read.bind(node))})"
-        tables = [read.resolve(node.args[i].id)[self.precision] for i in TABLES.get(name, ())]
+        tables = [self.table(read, node.args[i]) for i in TABLES.get(name, ())]
         if name == "polynomial":
             return self.polynomial(text(node.args[0]), [self.literal(c) for c in tables[0]])
         if name == "either_polynomial":
             condition, x, other = (text(node.args[i]) for i in (0, 1, 3))
             terms = [self.select(condition, *map(self.literal, pair)) for pair in itertools.zip_longest(*tables, fillvalue=0.0)]
             return self.polynomial(self.select(condition, x, other), terms)
+        if name == "lost":
+            return text(node.args[0])
         return f"{self.intrinsic(name)}({', '.join(text(a) for a in node.args)})"
 
     def select(self, condition, yes, no):
@@ -251,6 +264,115 @@ class Writer:
         return paired(x, terms, lambda a, b, c: f"{fma}({a}, {b}, {c})", self.literal(1.0))
 
 
+class _Flat:
+    """One function with all that it calls written into it: how the reduced precisions are written.
+
+    A value is a number, the name of a variable, or text. What is known to be 0 or 1 is not computed with; so a rest that the precision does
+    without vanishes with all that is made of it alone, through any number of calls.
+    """
+
+    def __init__(self, writer, function):
+        self.writer, self.lines, self.names = writer, [], {"number": [], "condition": []}
+        read = source(function)
+        results = self.inline(read, read.arguments)
+        head = writer.define(writer.function_name(function), read.arguments, read.count)
+        self.text = "\n".join([head, *writer.declare(**self.names), *self.lines, f"    return {', '.join(map(self.written, results))}"]) + "\n"
+
+    def written(self, value):
+        return self.writer.literal(value) if isinstance(value, float) else value
+
+    def named(self, value, kind="number"):
+        """A value that costs nothing to use twice."""
+        if isinstance(value, float) or value.isidentifier():
+            return value
+        name = f"v{len(self.lines)}"
+        self.names[kind].append(name)
+        self.lines.append(f"    {name} = {value}")
+        return name
+
+    def inline(self, read, arguments):
+        """The results of a function of these values."""
+        known = dict(zip(read.arguments, arguments, strict=True))
+        for statement in read.body:
+            target = statement.targets[0]
+            kind = "condition" if is_condition(statement.value) else "number"
+            values = [self.named(v, kind) for v in self.values(read, statement.value, known)]
+            known.update(zip([n.id for n in (target.elts if isinstance(target, ast.Tuple) else [target])], values, strict=True))
+        return [v for result in read.results for v in self.values(read, result, known)]
+
+    def values(self, read, node, known):
+        """The values of an expression: several where it calls a function that has several results."""
+        if isinstance(node, ast.Call) and not read.is_intrinsic(node.func.id):
+            arguments = [self.named(self.one(read, a, known)) for a in read.bind(node)]
+            return self.inline(source(read.resolve(node.func.id)), arguments)
+        return [self.one(read, node, known)]
+
+    def one(self, read, node, known):
+        writer = self.writer
+        if isinstance(node, ast.Name):
+            return known[node.id] if node.id in known else writer.value(read.resolve(node.id))
+        if isinstance(node, ast.Constant):
+            return writer.value(node.value)
+        if isinstance(node, ast.UnaryOp):
+            value = self.one(read, node.operand, known)
+            return value if isinstance(node.op, ast.UAdd) else self.negative(value)
+        if isinstance(node, ast.BinOp):
+            return self.binary(_OPERATORS[type(node.op)], self.one(read, node.left, known), self.one(read, node.right, known))
+        if isinstance(node, ast.Compare):
+            left, right = (self.written(self.one(read, n, known)) for n in (node.left, node.comparators[0]))
+            return f"({left} {_COMPARISONS[type(node.ops[0])]} {right})"
+        if not read.is_intrinsic(node.func.id):
+            return self.values(read, node, known)[0]
+        return self.intrinsic(read, node, known)
+
+    def intrinsic(self, read, node, known):
+        writer, name, tables = self.writer, node.func.id, TABLES.get(node.func.id, ())
+        if name in ("lost", "product_rest"):
+            return 0.0
+        values = [writer.table(read, a) if i in tables else self.one(read, a, known) for i, a in enumerate(node.args)]
+        if name == "polynomial":
+            return writer.polynomial(self.written(self.named(values[0])), [writer.literal(c) for c in values[1]])
+        if name == "either_polynomial":
+            condition, x, first, other, second = values
+            terms = [writer.select(condition, *map(writer.literal, pair)) for pair in itertools.zip_longest(first, second, fillvalue=0.0)]
+            return writer.polynomial(self.named(writer.select(condition, self.written(x), self.written(other))), terms)
+        if name == "select" and repr(values[1]) == repr(values[2]):  # 0.0 is not -0.0
+            return values[1]
+        if name == "fma" and (values[2] == 0.0 or 0.0 in values[:2] or 1.0 in values[:2]):
+            return self.binary("+", self.binary("*", *values[:2]), values[2])
+        return f"{writer.intrinsic(name)}({', '.join(map(self.written, values))})"
+
+    def negative(self, value):
+        return -value if isinstance(value, float) else f"(-{value})"
+
+    def binary(self, operator, a, b):
+        if operator in "+-" and b == 0.0:
+            return a
+        if operator in "+-" and a == 0.0:
+            return b if operator == "+" else self.negative(b)
+        if operator == "*" and 0.0 in (a, b) or operator == "/" and a == 0.0:
+            return 0.0
+        if operator in "*/" and b == 1.0:
+            return a
+        if operator == "*" and a == 1.0:
+            return b
+        return f"({self.written(a)} {operator} {self.written(b)})"
+
+
+def reduces(function, precision):
+    """Whether there is less to compute in a reduced precision: a shorter polynomial, or something that is not missed."""
+    for called in closure([function]):
+        read = source(called)
+        calls = [n for n in ast.walk(read.tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and read.is_intrinsic(n.func.id)]
+        if any(
+            n.func.id in ("lost", "product_rest") or any(precision in read.resolve(n.args[i].id) for i in TABLES.get(n.func.id, ())) for n in calls
+        ):
+            return True
+    return False
+
+
 def translate(functions, writer):
-    """The text of these functions and all that they call, callees first, by `writer`."""
+    """The text of these functions and all that they call, callees first, by `writer`; in a reduced precision all in one."""
+    if writer.precision in REDUCED:
+        return "\n".join(_Flat(writer, function).text for function in dict.fromkeys(functions))
     return "\n".join(writer.write(function) for function in closure(functions))

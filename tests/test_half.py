@@ -1,4 +1,4 @@
-"""Half precision: float16 and bfloat16 are computed in float32 and rounded once, in every mode, layout and mixture.
+"""Half precision: float16 and bfloat16 are computed in float32, in as many digits as it takes, and rounded once, in every mode, layout and mixture.
 
 bfloat16 is ml_dtypes', which fastact neither needs nor imports.
 """
@@ -59,8 +59,18 @@ def wide(arrays):
 
 
 def expected_of(record, mode, arrays, half, **given):
-    """What float32 gives, rounded."""
+    """What they give in one piece of memory."""
+    return support.same_elsewhere(record, mode, arrays, **given)
+
+
+def float32_of(record, mode, arrays, half, **given):
+    """What float32 gives, rounded: that, but for what two approximations of nearly the middle of two numbers become."""
     return [rounded(r, half) for r in support.outputs(record, mode, wide(arrays), **given)]
+
+
+def all_near(actual, expected, what=""):
+    for a, e in zip(actual, expected, strict=True):
+        support.near(a, e, what)
 
 
 # --- Conversion ----------------------------------------------------------------------------------------------------------
@@ -123,13 +133,13 @@ def test_all_inputs(record, mode, backend):
         found = support.outputs(record, mode, arrays)
         assert all(r.dtype == half for r in found)
         with support.quiet():
-            all_same(found, expected_of(record, mode, arrays, half), f"{record.name} {mode} {half} {backend}")
+            all_near(found, float32_of(record, mode, arrays, half), f"{record.name} {mode} {half} {backend}")
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["value", "derivative"])
 @pytest.mark.parametrize("record", support.by_name(support.RECORDS))
 def test_half_an_ulp(record, which, backend):
-    # Against float64: what float32's own error can move is a rounding of what lies almost in the middle.
+    # Against float64: what the kernel's own error, some 0.001 ULP, can move is a rounding of what lies almost in the middle.
     for half in HALVES:
         x = PATTERNS.view(half)
         with support.quiet():
@@ -138,11 +148,24 @@ def test_half_an_ulp(record, which, backend):
         found = support.compute(record, which, x)
         near = support.compute(record, which, x.astype(np.float64), **reference.as_rounded(record, "float32"))
         zero = record.derivative_zero if which else record.value_zero
-        slack = np.abs(near) * 2.0**-20 + (2.0**-22 * max(1, zero[1]) if zero else 0) + 2.0**-147
+        slack = np.abs(near) * (2.0**-20 if half == np.float16 else 2.0**-17) + (2.0**-22 * max(1, zero[1]) if zero else 0) + 2.0**-147
         with support.quiet():
             low, high = (rounded(np.where(np.isinf(near), near, near + s), half) for s in (-slack, slack))
         wrong = ~((low <= found) & (found <= high))
         assert not wrong.any(), f"{record.name} {half}: at {x[wrong][0]} {found[wrong][0]}, not {near[wrong][0]}; {wrong.sum()} are wrong"
+
+
+@pytest.mark.parametrize("record, mode", support.rows())
+@pytest.mark.skipif(not support.LEVELS or not fastact.dispatch.numba.available(), reason="needs the extension, and Numba")
+def test_numba_as_cython(record, mode):
+    for half in HALVES:
+        x = PATTERNS.view(half)
+        arrays = (x,) if len(catalog.INPUTS[mode]) == 1 else (np.random.default_rng(1).permutation(PATTERNS).view(half), x)
+        found = {}
+        for backend in ("cython", "numba"):
+            with fastact.use_backend(backend), support.quiet():
+                found[backend] = support.outputs(record, mode, arrays)
+        all_same(found["numba"], found["cython"], f"{record.name} {mode} {half}")
 
 
 # --- Layouts, sizes, out -------------------------------------------------------------------------------------------------
@@ -199,7 +222,7 @@ def test_overlap(record, half, shift, backend):
     for n in (900, 5000):
         memory = sample((n,), half)
         x, out = (memory[shift:], memory[:-shift]) if shift > 0 else (memory[:shift], memory[-shift:])
-        expected = rounded(fastact.get(record.name)(x.astype(np.float32)), half)
+        expected = fastact.get(record.name)(x.copy())
         fastact.get(record.name)(x, out=out)
         same(out, expected)
 
@@ -231,7 +254,8 @@ def test_where_and_broadcasting(record, mode, half, backend):
     all_same(support.outputs(record, mode, rows), expected_of(record, mode, [a.copy() for a in rows], half), "broadcast")
     if len(arrays) == 2:
         found = support.outputs(record, mode, (arrays[0][:, :1], arrays[1][0]))
-        all_same(found, expected_of(record, mode, (arrays[0][:, :1], arrays[1][0]), half), "outer")
+        outer = [a.copy() for a in np.broadcast_arrays(arrays[0][:, :1], arrays[1][0])]
+        all_same(found, expected_of(record, mode, outer, half), "outer")
 
 
 def test_read_only_out(backend):
@@ -259,13 +283,14 @@ def test_parameters(record, mode, half, backend):
     given = {name: 0.1 + 0.3 * i for i, name in enumerate(names)}
     expected = expected_of(record, mode, arrays, half, **given)
     all_same(support.outputs(record, mode, arrays, **given), expected, "scalars")
+    all_near(expected, float32_of(record, mode, arrays, half, **given), "scalars, with all digits")
     all_same(support.outputs(record, mode, [a[:, ::2] for a in arrays], **given), [e[:, ::2] for e in expected], "scalars, strided")
     all_same(support.outputs(record, mode, arrays, where=True, **given), expected, "scalars, by the ufunc")
     # An array of half precision broadcasts; a wider one widens the result, as it does with any ufunc.
     given = {name: rounded(np.linspace(0.25, 2, 12) + i, half) for i, name in enumerate(names)}
     expected = support.outputs(record, mode, wide(arrays), **{k: v.astype(np.float32) for k, v in given.items()})
     found = support.outputs(record, mode, arrays, **given)
-    all_same(found, [rounded(e, half) for e in expected], "arrays")
+    all_near(found, [rounded(e, half) for e in expected], "arrays")
     for dtype in support.DTYPES:
         found = support.outputs(record, mode, arrays, **{k: v.astype(dtype) for k, v in given.items()})
         assert all(r.dtype == dtype for r in found)
@@ -281,7 +306,7 @@ def test_conventions(record, half, backend):
         if p.convention:
             for f, arrays in ((record, (x,)),):
                 found = support.call(f, "grad", arrays, **{p.name: 0.1})
-                same(found, expected_of(record, "grad", arrays, half, **{p.name: 0.1})[0], p.name)
+                support.near(found, float32_of(record, "grad", arrays, half, **{p.name: 0.1})[0], p.name)
 
 
 # --- Mixtures ------------------------------------------------------------------------------------------------------------
@@ -299,13 +324,13 @@ def test_mixed(record, mode, layout, backend):
         arrays = [support.LAYOUTS[layout](a) for a in arrays]
         kind = held[0] if len(set(held)) == 1 else np.dtype(np.float32)
         found = support.outputs(record, mode, arrays)
-        all_same(found, [rounded(e, kind) for e in exact], f"{held}")
+        all_near(found, [rounded(e, kind) for e in exact], f"{held}")
         for into in itertools.product(kinds, repeat=outputs):
             results = tuple(support.LAYOUTS[layout](np.zeros(n, k)) for k in into)
             support.call(record, mode, arrays, out=support.outs(results))
-            all_same(results, [rounded(e, k) for e, k in zip(exact, into, strict=True)], f"{held} into {into}")
+            all_near(results, [rounded(e, k) for e, k in zip(exact, into, strict=True)], f"{held} into {into}")
             support.call(record, mode, arrays, out=support.outs(results), where=np.ones(n, bool))
-            all_same(results, [rounded(e, k) for e, k in zip(exact, into, strict=True)], f"{held} into {into} by the ufunc")
+            all_near(results, [rounded(e, k) for e, k in zip(exact, into, strict=True)], f"{held} into {into} by the ufunc")
 
 
 def test_mixed_overlap(backend):
@@ -400,7 +425,7 @@ def test_scalars(record, backend):
     for half in HALVES:
         y = fastact.get(record.name)(half.type(0.5))
         assert type(y) is half.type
-        same(y, rounded(fastact.get(record.name)(np.float32(0.5)), half))
+        support.near(y, rounded(fastact.get(record.name)(np.float32(0.5)), half))
 
 
 def test_explain():

@@ -131,3 +131,59 @@ def test_formula_error_is_a_value_error():
 def test_constant_has_a_number_for_each_precision(precision):
     c = language.constant(float32=1.5, float64=2.5)
     assert float(c) == 2.5 and getattr(c, precision) == {"float32": 1.5, "float64": 2.5}[precision]
+
+
+def test_constant_of_a_reduced_precision():
+    c = language.constant(float32=1.5, float64=2.5, single=3.5)
+    assert (c.half, c.single) == (1.5, 3.5)
+    assert [language.type_of(p) for p in ("float32", "float64", "half", "single")] == ["float32", "float64", "float32", "float64"]
+
+
+class _Plain(translate.Writer):
+    def literal(self, value):
+        return repr(value)
+
+    def define(self, name, arguments, results):
+        return f"def {name}({', '.join(arguments)}):"
+
+    def function_name(self, function):
+        return function.__name__
+
+
+def _written(path, text, precision):
+    """What becomes of a function ``f`` in a reduced precision, line by line."""
+    path.write_text(f"from {language.__name__} import *\nfrom {language.__name__} import fma, lost, product_rest, select\n\nT = {{'float32': (1.0, 2.0, 3.0, 4.0), 'half': (1.0, 2.0)}}\n\n{text}")
+    scope = {}
+    exec(compile(path.read_text(), str(path), "exec"), scope)
+    return translate.translate([scope["f"]], _Plain(precision)).splitlines()[1:]
+
+
+def test_reduced_precisions_leave_out_what_roundings_lost(tmp_path):
+    text = (
+        "def parts(a):\n    p = a * a\n    return p, product_rest(a, a, p), lost(a - p)\n\n"
+        "def f(x):\n    p, rest, low = parts(x)\n    r = fma(-x, rest, p - low)\n    return select(x > 0, rest, 0) + r * fma(1, x, low), 2 * rest\n"
+    )
+    assert _written(tmp_path / "formula.py", text, "half") == ["    v0 = (x * x)", "    return (v0 * x), 0.0"]
+    full = "\n".join(_written(tmp_path / "full.py", text, "float32"))
+    assert "product_rest_float32(a, a, p)" in full and "lost" not in full
+
+
+def test_reduced_precisions_keep_signs_of_zero_and_what_is_not_lost(tmp_path):
+    text = "def f(x):\n    return select(x > 0, 0.0, -0.0), x - 0 * (x + 1)\n"
+    assert _written(tmp_path / "formula.py", text, "single") == ["    return select_float64((x > 0.0), 0.0, -0.0), x"]
+
+
+def test_reduced_precisions_have_tables_of_their_own(tmp_path):
+    text = "from fastact.language import polynomial\n\ndef f(x):\n    return polynomial(x, T)\n"
+    assert _written(tmp_path / "formula.py", text, "half") == ["    return fma_float32(2.0, x, 1.0)"]
+
+
+@pytest.mark.parametrize("precision", language.REDUCED)
+@pytest.mark.parametrize("record", support.by_name(support.RECORDS))
+def test_where_there_is_a_reduced_precision(record, precision):
+    found = {record.precision(mode, precision) for mode in ("value", "grad", "value_and_grad", "backward")}
+    assert len(found) == 1 and found <= {precision, language.type_of(precision)}, "all modes that compute a number compute the same"
+    assert record.precision("backward_from_output", precision) == language.type_of(precision)
+    if precision == "single" and (record.derivative_zero or record.value_zero):
+        assert found == {"float64"}, "near a zero all digits count"
+    assert record.precision("value", "float32") == "float32"

@@ -17,6 +17,12 @@
 #define FASTACT_CONVERT static inline __attribute__((always_inline))
 #endif
 
+#if defined(__GNUC__)
+#define FASTACT_SELDOM(condition) __builtin_expect((condition) != 0, 0)
+#else
+#define FASTACT_SELDOM(condition) (condition)
+#endif
+
 #if defined(__AVX512F__) && defined(__AVX512BW__)
 #include <immintrin.h>
 #define FASTACT_LANES 16
@@ -73,7 +79,7 @@ FASTACT_CONVERT uint16_t fastact_to_bfloat16(float number)
 
 /* Many numbers. `widen`: from memory; `narrow`: to memory. */
 
-static void fastact_widen_float16(const void *from, void *to, intptr_t n)
+FASTACT_CONVERT void fastact_widen_float16(const void *from, void *to, intptr_t n)
 {
     const uint16_t *FASTACT_RESTRICT a = (const uint16_t *)from;
     float *FASTACT_RESTRICT b = (float *)to;
@@ -86,7 +92,7 @@ static void fastact_widen_float16(const void *from, void *to, intptr_t n)
     for (; i < n; i++) b[i] = fastact_from_float16(a[i]);
 }
 
-static void fastact_narrow_float16(const void *from, void *to, intptr_t n)
+FASTACT_CONVERT void fastact_narrow_float16(const void *from, void *to, intptr_t n)
 {
     const float *FASTACT_RESTRICT a = (const float *)from;
     uint16_t *FASTACT_RESTRICT b = (uint16_t *)to;
@@ -101,20 +107,25 @@ static void fastact_narrow_float16(const void *from, void *to, intptr_t n)
     for (; i < n; i++) b[i] = fastact_to_float16(a[i]);
 }
 
-static void fastact_widen_bfloat16(const void *from, void *to, intptr_t n)
+FASTACT_CONVERT void fastact_widen_bfloat16(const void *from, void *to, intptr_t n)
 {
     const uint16_t *FASTACT_RESTRICT a = (const uint16_t *)from;
     float *FASTACT_RESTRICT b = (float *)to;
     for (intptr_t i = 0; i < n; i++) b[i] = fastact_from_bfloat16(a[i]);
 }
 
-/* fastact_to_bfloat16 of a vector without NaN, in the upper halves. Whether there is one is asked for two vectors at once: that costs
-   less than to be ready for it (0.029 ns a number against 0.038). */
+/* fastact_to_bfloat16 of a vector, in the upper halves. Whether there is a NaN is asked for two vectors at once: that costs less than to be
+   ready for it (0.029 ns a number against 0.038). */
 #if FASTACT_LANES == 16
 FASTACT_CONVERT __m512i fastact_round_bfloat16(__m512 numbers)
 {
     const __m512i bits = _mm512_castps_si512(numbers), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     return _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd);
+}
+FASTACT_CONVERT __m512i fastact_keep_nan(__m512 numbers, __m512i rounded)
+{
+    const __mmask16 lost = _mm512_cmp_ps_mask(numbers, numbers, _CMP_UNORD_Q);
+    return _mm512_mask_or_epi32(rounded, lost, _mm512_castps_si512(numbers), _mm512_set1_epi32(0x400000));
 }
 #elif FASTACT_LANES == 8
 FASTACT_CONVERT __m256i fastact_round_bfloat16(__m256 numbers)
@@ -122,9 +133,14 @@ FASTACT_CONVERT __m256i fastact_round_bfloat16(__m256 numbers)
     const __m256i bits = _mm256_castps_si256(numbers), odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
     return _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd);
 }
+FASTACT_CONVERT __m256i fastact_keep_nan(__m256 numbers, __m256i rounded)
+{
+    const __m256 lost = _mm256_cmp_ps(numbers, numbers, _CMP_UNORD_Q), quiet = _mm256_castsi256_ps(_mm256_set1_epi32(0x400000));
+    return _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(rounded), _mm256_or_ps(numbers, quiet), lost));
+}
 #endif
 
-static void fastact_narrow_bfloat16(const void *from, void *to, intptr_t n)
+FASTACT_CONVERT void fastact_narrow_bfloat16(const void *from, void *to, intptr_t n)
 {
     const float *FASTACT_RESTRICT a = (const float *)from;
     uint16_t *FASTACT_RESTRICT b = (uint16_t *)to;
@@ -134,37 +150,91 @@ static void fastact_narrow_bfloat16(const void *from, void *to, intptr_t n)
                                            13, 11, 9, 7, 5, 3, 1); /* of each number, of two vectors: half the work of _mm512_cvtepi32_epi16 */
     for (; i + 32 <= n; i += 32) {
         const __m512 low = _mm512_loadu_ps(a + i), high = _mm512_loadu_ps(a + i + 16);
-        if (_mm512_cmp_ps_mask(low, high, _CMP_UNORD_Q))
-            for (int j = 0; j < 32; j++) b[i + j] = fastact_to_bfloat16(a[i + j]);
-        else
-            _mm512_storeu_si512(b + i, _mm512_permutex2var_epi16(fastact_round_bfloat16(low), upper, fastact_round_bfloat16(high)));
+        __m512i first = fastact_round_bfloat16(low), last = fastact_round_bfloat16(high);
+        if (FASTACT_SELDOM(_mm512_cmp_ps_mask(low, high, _CMP_UNORD_Q)))
+            first = fastact_keep_nan(low, first), last = fastact_keep_nan(high, last);
+        _mm512_storeu_si512(b + i, _mm512_permutex2var_epi16(first, upper, last));
     }
 #elif FASTACT_LANES == 8
     for (; i + 16 <= n; i += 16) {
         const __m256 low = _mm256_loadu_ps(a + i), high = _mm256_loadu_ps(a + i + 8);
-        if (_mm256_movemask_ps(_mm256_cmp_ps(low, high, _CMP_UNORD_Q))) {
-            for (int j = 0; j < 16; j++) b[i + j] = fastact_to_bfloat16(a[i + j]);
-            continue;
-        }
-        const __m256i first = _mm256_srli_epi32(fastact_round_bfloat16(low), 16), last = _mm256_srli_epi32(fastact_round_bfloat16(high), 16);
-        _mm256_storeu_si256((__m256i *)(b + i), _mm256_permute4x64_epi64(_mm256_packus_epi32(first, last), 0xd8));
+        __m256i first = fastact_round_bfloat16(low), last = fastact_round_bfloat16(high);
+        if (FASTACT_SELDOM(_mm256_movemask_ps(_mm256_cmp_ps(low, high, _CMP_UNORD_Q))))
+            first = fastact_keep_nan(low, first), last = fastact_keep_nan(high, last);
+        const __m256i both = _mm256_packus_epi32(_mm256_srli_epi32(first, 16), _mm256_srli_epi32(last, 16));
+        _mm256_storeu_si256((__m256i *)(b + i), _mm256_permute4x64_epi64(both, 0xd8));
     }
 #endif
     for (; i < n; i++) b[i] = fastact_to_bfloat16(a[i]);
 }
 
-static void fastact_widen_float32(const void *from, void *to, intptr_t n)
+FASTACT_CONVERT void fastact_widen_float32(const void *from, void *to, intptr_t n)
 {
     const float *FASTACT_RESTRICT a = (const float *)from;
     double *FASTACT_RESTRICT b = (double *)to;
     for (intptr_t i = 0; i < n; i++) b[i] = a[i];
 }
 
-static void fastact_narrow_float32(const void *from, void *to, intptr_t n)
+FASTACT_CONVERT void fastact_narrow_float32(const void *from, void *to, intptr_t n)
 {
     const double *FASTACT_RESTRICT a = (const double *)from;
     float *FASTACT_RESTRICT b = (float *)to;
     for (intptr_t i = 0; i < n; i++) b[i] = (float)a[i];
 }
+
+/* Tiles: kernels of the reduced precisions convert and compute so many numbers at a time. So the processor, which works on the next ones
+   meanwhile, has the conversions nearly for free. `format`: 0 as it is computed, 1 float16 (of float) or float32 (of double), 2 bfloat16. */
+#ifdef FASTACT_TILE
+
+#if defined(_MSC_VER)
+#define FASTACT_APART static __declspec(noinline)
+#else
+#define FASTACT_APART static __attribute__((noinline, unused))
+#endif
+
+#define FASTACT_TILES(precision, real, convert_1, convert_2)                                                              \
+    FASTACT_CONVERT void fastact_load_tile_##precision(real *tile, const char *memory, int format)                        \
+    {                                                                                                                    \
+        if (format == 1) fastact_widen_##convert_1(memory, tile, FASTACT_TILE);                                          \
+        else if (format == 2) fastact_widen_##convert_2(memory, tile, FASTACT_TILE);                                     \
+        else for (int i = 0; i < FASTACT_TILE; i++) tile[i] = ((const real *)memory)[i];                                  \
+    }                                                                                                                    \
+    FASTACT_CONVERT void fastact_store_tile_##precision(const real *tile, char *memory, int format)                       \
+    {                                                                                                                    \
+        if (format == 1) fastact_narrow_##convert_1(tile, memory, FASTACT_TILE);                                         \
+        else if (format == 2) fastact_narrow_##convert_2(tile, memory, FASTACT_TILE);                                    \
+        else for (int i = 0; i < FASTACT_TILE; i++) ((real *)memory)[i] = tile[i];                                        \
+    }                                                                                                                    \
+    /* The last tile is filled up with its first number: any other might raise a flag that none of them does. */         \
+    FASTACT_APART void fastact_load_part_##precision(real *tile, const char *memory, intptr_t count, int format)         \
+    {                                                                                                                    \
+        const intptr_t size = format ? (intptr_t)sizeof(real) / 2 : (intptr_t)sizeof(real);                              \
+        char whole[FASTACT_TILE * sizeof(real)];                                                                         \
+        for (intptr_t i = 0; i < FASTACT_TILE; i++) memcpy(whole + i * size, memory + (i < count ? i : 0) * size, size); \
+        fastact_load_tile_##precision(tile, whole, format);                                                              \
+    }                                                                                                                    \
+    FASTACT_APART void fastact_store_part_##precision(const real *tile, char *memory, intptr_t count, int format)        \
+    {                                                                                                                    \
+        char whole[FASTACT_TILE * sizeof(real)];                                                                         \
+        fastact_store_tile_##precision(tile, whole, format);                                                             \
+        memcpy(memory, whole, count * (format ? sizeof(real) / 2 : sizeof(real)));                                       \
+    }                                                                                                                    \
+    /* `count` numbers from `at` on. */                                                                                  \
+    FASTACT_CONVERT void fastact_load_##precision(real *tile, const void *memory, intptr_t at, intptr_t count, int format) \
+    {                                                                                                                    \
+        const char *from = (const char *)memory + at * (format ? (intptr_t)sizeof(real) / 2 : (intptr_t)sizeof(real));   \
+        if (count >= FASTACT_TILE) fastact_load_tile_##precision(tile, from, format);                                    \
+        else fastact_load_part_##precision(tile, from, count, format);                                                   \
+    }                                                                                                                    \
+    FASTACT_CONVERT void fastact_store_##precision(const real *tile, void *memory, intptr_t at, intptr_t count, int format) \
+    {                                                                                                                    \
+        char *to = (char *)memory + at * (format ? (intptr_t)sizeof(real) / 2 : (intptr_t)sizeof(real));                 \
+        if (count >= FASTACT_TILE) fastact_store_tile_##precision(tile, to, format);                                     \
+        else fastact_store_part_##precision(tile, to, count, format);                                                    \
+    }
+
+FASTACT_TILES(half, float, float16, bfloat16)
+FASTACT_TILES(single, double, float32, float32)
+#endif
 
 #endif

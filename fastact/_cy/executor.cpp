@@ -9,9 +9,9 @@
 namespace fastact {
 
 Format formats[3] = {
-    {2, fastact_widen_float16, fastact_narrow_float16},
-    {2, fastact_widen_bfloat16, fastact_narrow_bfloat16},
-    {4, fastact_widen_float32, fastact_narrow_float32},
+    {2, 1, fastact_widen_float16, fastact_narrow_float16},
+    {2, 2, fastact_widen_bfloat16, fastact_narrow_bfloat16},
+    {4, 1, fastact_widen_float32, fastact_narrow_float32},
 };
 
 void set_converters(int format, convert_fn widen, convert_fn narrow) {
@@ -96,21 +96,21 @@ struct Contiguous {
     Store how;
 
     void operator()(intptr_t begin, intptr_t end) const {
-        const intptr_t size = plan.itemsize, at = begin * size;
-        if (how == Store::direct) return plan.kernel(x + at, y + at, z ? z + at : nullptr, parameters, end - begin);
+        const intptr_t size = plan.size_of(0), at = begin * size;
+        if (how == Store::direct) return plan.compute(plan.kernel, x + at, y + at, z ? z + at : nullptr, parameters, end - begin);
         through_blocks(begin, end);
     }
 
     // Into a block in the first-level cache and from there to memory: around the cache, or over the input.
     void through_blocks(intptr_t begin, intptr_t end) const {
         alignas(64) char block[2][STAGE_BLOCK];
-        const intptr_t size = plan.itemsize;
+        const intptr_t size = plan.size_of(0);
         const bool two = plan.outputs == 2;
         intptr_t stop = begin + (STAGE_BLOCK - intptr_t(reinterpret_cast<uintptr_t>(y + begin * size) % LINE)) / size;
         for (; begin < end; begin = stop, stop += STAGE_BLOCK / size) {
             stop = std::min(stop, end);
             const intptr_t at = begin * size, bytes = (stop - begin) * size;
-            plan.kernel(x + at, block[0], two ? block[1] : z ? z + at : nullptr, parameters, stop - begin);
+            plan.compute(plan.kernel, x + at, block[0], two ? block[1] : z ? z + at : nullptr, parameters, stop - begin);
             put(y + at, block[0], bytes);
             if (two) put(z + at, block[1], bytes);
         }
@@ -172,11 +172,16 @@ void run_large(const Plan &plan, const void *x, void *y, void *z, const void *pa
 void run_converted(const Plan &plan, const void *x, void *y, void *z, const void *parameters, intptr_t n, bool fresh) {
     const intptr_t size = plan.size_of(plan.inputs), limit = get_stream_bytes();
     const bool stream = limit > 0 && n * size * plan.outputs > limit && !fresh && y != x && y != z && z != x;
-    const Converted range{plan, static_cast<const char *>(x), static_cast<char *>(y), static_cast<char *>(z), parameters, stream};
     const double ns = double(n) * plan.ns_per_element;
-    if (ns < hot_threshold_ns.load(std::memory_order_relaxed)) return range(0, n);
-    const intptr_t first = intptr_t(size_t(-reinterpret_cast<uintptr_t>(y)) % LINE) / size;
-    share(n, first, LINE / size, size, ns, range);
+    const auto run_range = [&](const auto &range) {
+        if (ns < hot_threshold_ns.load(std::memory_order_relaxed)) return range(0, n);
+        const intptr_t first = intptr_t(size_t(-reinterpret_cast<uintptr_t>(y)) % LINE) / size;
+        share(n, first, LINE / size, size, ns, range);
+    };
+    const char *from = static_cast<const char *>(x);
+    char *to = static_cast<char *>(y), *other = static_cast<char *>(z);
+    if (plan.direct) run_range(Contiguous{plan, from, to, other, parameters, stream ? Store::streamed : Store::direct});
+    else run_range(Converted{plan, from, to, other, parameters, stream});
 }
 
 namespace {
@@ -256,6 +261,7 @@ Loop::Loop(const Plan &p, int nd, const intptr_t *lengths, char *const *data, co
         o.data = data[k];
         o.format = parameter || !p.converted ? nullptr : p.format[k < p.inputs ? k : k - p.parameters];
         o.itemsize = o.format ? o.format->itemsize : p.itemsize;
+        if (p.direct) o.format = nullptr;   // the kernel's business
         o.load = o.itemsize == 2 ? load<uint16_t> : o.itemsize == 4 ? load<uint32_t> : load<uint64_t>;
         o.store = o.itemsize == 2 ? store<uint16_t> : o.itemsize == 4 ? store<uint32_t> : store<uint64_t>;
     }
@@ -388,7 +394,7 @@ void Loop::block(intptr_t begin, intptr_t *at, intptr_t count) const {
     }
     char *x = pointer[plan.inputs - 1];
     char *z = plan.inputs == 2 ? pointer[0] : plan.outputs == 2 ? pointer[out + 1] : nullptr;
-    (uniform ? plan.kernel : plan.varying)(x, pointer[out], z, parameters, count);
+    plan.compute(uniform ? plan.kernel : plan.varying, x, pointer[out], z, parameters, count);
     for (int k = out; k < operands; k++) {
         if (pointer[k] != buffers[k]) continue;
         const Operand &o = operand[k];

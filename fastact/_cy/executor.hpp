@@ -12,6 +12,9 @@ namespace fastact {
 // incoming gradient (backward). `y` may be `x` or `z`.
 using kernel_fn = void (*)(const void *x, void *y, void *z, const void *parameters, intptr_t n);
 
+// A kernel that converts by itself, in tiles: `formats` has two bits for each of x, y and z. `y` and `z` may be `x`.
+using direct_fn = void (*)(const void *x, void *y, void *z, const void *parameters, intptr_t n, int formats);
+
 // From one contiguous and aligned array to another, as in convert.h.
 using convert_fn = void (*)(const void *from, void *to, intptr_t n);
 
@@ -19,6 +22,7 @@ using convert_fn = void (*)(const void *from, void *to, intptr_t n);
 // rounded once.
 struct Format {
     int itemsize;
+    int code;   // what kernels that convert by themselves know it by
     convert_fn widen, narrow;
 };
 enum { FLOAT16, BFLOAT16, FLOAT32 };   // the first two for float32 kernels, the last for float64 ones
@@ -40,9 +44,15 @@ struct Plan {
     int parameters;           // at most MAX_PARAMETERS
     double ns_per_element;    // one thread, data in cache (tuning table): decides about threads
     bool converted;           // whether any array is held in another format
+    bool direct;              // whether the kernels are direct_fn; then all arrays are held in one format
     const Format *format[MAX_ARRAYS];   // of the inputs in ufunc order, then of the outputs; null = as it is computed
 
     int size_of(int array) const { return converted && format[array] ? format[array]->itemsize : itemsize; }
+
+    void compute(kernel_fn function, const void *x, void *y, void *z, const void *values, intptr_t n) const {
+        if (direct) reinterpret_cast<direct_fn>(function)(x, y, z, values, n, format[0]->code * 0x15);
+        else function(x, y, z, values, n);
+    }
 };
 
 void run_large(const Plan &plan, const void *x, void *y, void *z, const void *parameters, intptr_t n, bool fresh);

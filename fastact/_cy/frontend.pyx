@@ -35,6 +35,7 @@ cdef extern from "executor.hpp" namespace "fastact" nogil:
         int parameters
         double ns_per_element
         bint converted
+        bint direct
         const Format *format[3]
     cdef struct UfuncData:
         Plan plan
@@ -129,10 +130,12 @@ cdef enum:
     HIGH
     ROWS
 cdef int ITEMSIZE[5]
-cdef int PRECISION[5]  # what is computed in: 0 float32, 1 float64
+cdef int PRECISION[5]  # in dispatch.PRECISIONS: float32, float64, and those with fewer digits, half and single
+cdef int WIDE[5]  # whether float64 is computed in, and not float32
 cdef int FORMAT[5]  # in `formats`; below 0: nothing is converted
 ITEMSIZE[:] = [4, 8, 2, 2, 4]
-PRECISION[:] = [0, 1, 0, 0, 1]
+PRECISION[:] = [0, 1, 2, 2, 3]
+WIDE[:] = [0, 1, 0, 0, 1]
 FORMAT[:] = [-1, -1, 0, 1, 2]
 # The one descriptor of each that nearly all arrays share; an array with another one takes the general path. ml_dtypes' bfloat16 is
 # known from when the first such array arrives (NULL until then).
@@ -162,7 +165,8 @@ cdef class Runner:
     cdef UfuncData public_data[5]  # one a row
     cdef UfuncData full_data[5]  # the same for the ufunc that takes the conventions as operands too
     cdef double defaults[8]
-    cdef bint fast[2]  # by precision
+    cdef bint fast[4]  # by precision: whether calls may be quick
+    cdef bint has[4]  # whether there is a kernel
     cdef int inputs, outputs, positional, accepted
     cdef unsigned nonnegative  # bit j: parameter j must not be negative (the derivative from the output)
     cdef tuple names  # the parameters that a call of this mode accepts, positional ones first
@@ -188,7 +192,7 @@ cdef class Runner:
         for i in range(ROWS):
             for j in range(len(names)):
                 self.defaults[j] = self.public_data[i].rest[j] = self.full_data[i].rest[j] = defaults[j]
-            self.public_data[i].plan.itemsize = 4 << PRECISION[i]
+            self.public_data[i].plan.itemsize = 4 << WIDE[i]
             self.public_data[i].plan.inputs = inputs
             self.public_data[i].plan.outputs = outputs
             self.public_data[i].plan.parameters = len(names)
@@ -204,21 +208,22 @@ cdef class Runner:
         """What serves ``output=`` in place of ``x``."""
         self.by_output = runner
 
-    def set_kernel(self, int precision, size_t kernel, size_t varying, double ns_per_element):
-        """Use these kernels for float32 (0) or float64 (1); no kernel: every call takes the general path."""
+    def set_kernel(self, int precision, size_t kernel, size_t varying, double ns_per_element, bint direct=False):
+        """Use these kernels for a precision, by its number; no kernel: every call takes the general path. `direct`: they convert by themselves."""
         cdef Plan *plan
         cdef int i
         for i in range(ROWS):
             if PRECISION[i] == precision:
                 plan = &self.public_data[i].plan
                 plan.kernel, plan.varying = <kernel_fn>kernel, <kernel_fn>varying
+                plan.direct = direct
                 plan.ns_per_element = ns_per_element + (CONVERT_NS if plan.converted else 0)
                 self.full_data[i].plan = plan[0]
-        self.fast[precision] = kernel != 0
+        self.fast[precision] = self.has[precision] = kernel != 0
 
     def set_fast(self, int precision, bint on):
         """Allow or forbid the fast path; a kernel stays in place for the ufunc."""
-        self.fast[precision] = on and self.public_data[precision].plan.kernel != NULL
+        self.fast[precision] = on and self.has[precision]
 
     def make_ufunc(self, str name, str doc, bint full, bint high):
         """The NumPy ufunc over these kernels; `full`: with the conventions as operands; `high`: float32 is computed in float64.
@@ -236,7 +241,7 @@ cdef class Runner:
         for i in range(3):
             datas[i] = &data[rows[i]]
             held = [cnp.NPY_FLOAT16, cnp.NPY_FLOAT32, cnp.NPY_FLOAT64][i]
-            types += bytes([held] * self.inputs + [cnp.NPY_FLOAT64 if PRECISION[rows[i]] else cnp.NPY_FLOAT32] * given + [held] * self.outputs)
+            types += bytes([held] * self.inputs + [cnp.NPY_FLOAT64 if WIDE[rows[i]] else cnp.NPY_FLOAT32] * given + [held] * self.outputs)
         ufunc = PyUFunc_FromFuncAndData(LOOPS, datas, types, 3, self.inputs + given, self.outputs, PyUFunc_None, text, described, 0)
         self.keep.append((pointers, types, text, described, ufunc))
         Py_INCREF(self)  # the ufunc points into this object for as long as the process lives
@@ -444,7 +449,7 @@ cdef inline void run(Runner self, int row, intptr_t n, char *x, char *y, char *z
     cdef const void *parameters = values
     cdef Plan *plan = &self.public_data[row].plan
     cdef int j
-    if PRECISION[row] == 0 and plan.parameters:
+    if not WIDE[row] and plan.parameters:
         for j in range(plan.parameters):
             singles[j] = <float>values[j]
         parameters = singles
@@ -549,7 +554,7 @@ cdef PyObject *strided(Runner self, int row, const Plan *plan, Array x, Array gr
     cdef const intptr_t *strides[16]
     cdef intptr_t zeros[64]
     cdef float singles[8]
-    cdef int count = 0, j, ndim = ndim_of(x), precision = PRECISION[row]
+    cdef int count = 0, j, ndim = ndim_of(x)
     cdef intptr_t n = 1
     cdef PyObject *result = <PyObject *>y
     cdef PyObject *second = <PyObject *>z
@@ -577,7 +582,7 @@ cdef PyObject *strided(Runner self, int row, const Plan *plan, Array x, Array gr
     count += 1
     for j in range(plan.parameters):
         singles[j] = <float>values[j]
-        data[count] = <char *>&singles[j] if precision == 0 else <char *>&values[j]
+        data[count] = <char *>&singles[j] if not WIDE[row] else <char *>&values[j]
         strides[count] = zeros
         count += 1
     data[count], strides[count] = data_of(<Array>result), strides_of(<Array>result)

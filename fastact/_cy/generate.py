@@ -1,12 +1,16 @@
 """Write the Cython source of all kernels from the formulas; setup.py calls this before it compiles."""
 
-from .. import catalog, translate
+import functools
+
+from .. import catalog, language, translate
 
 SHORT = {"float32": "float", "float64": "double"}
 
 # The loops of stages.h: what a pipeline does around a kernel.
 STAGES = ("copy", "multiply", "add", "scaled", "dropped", "limited_gate", "limited_value", "gated_backward", "within_limits")
 SUMS = ("sum_all", "sum_columns")
+
+TILE = 32  # numbers that the kernels of the reduced precisions convert and compute at a time: with 16, gcc 12 makes scalar code of it
 
 HEADER = '''# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 # cython: freethreading_compatible=True, always_allow_keywords=False, binding=False
@@ -20,6 +24,11 @@ cdef extern from "primitives.h" nogil:
 cdef extern from "stages.h" nogil:
 {stages}
 
+cdef extern from *:
+    """
+    #define FASTACT_TILE {tile}
+    """
+
 cdef extern from "convert.h" nogil:
     void fastact_widen_float16(const void *, void *, intptr_t) noexcept
     void fastact_narrow_float16(const void *, void *, intptr_t) noexcept
@@ -28,9 +37,16 @@ cdef extern from "convert.h" nogil:
     void fastact_widen_float32(const void *, void *, intptr_t) noexcept
     void fastact_narrow_float32(const void *, void *, intptr_t) noexcept
 
+    void fastact_load_half(float *, const void *, intptr_t, intptr_t, int) noexcept
+    void fastact_store_half(const float *, void *, intptr_t, intptr_t, int) noexcept
+    void fastact_load_single(double *, const void *, intptr_t, intptr_t, int) noexcept
+    void fastact_store_single(const double *, void *, intptr_t, intptr_t, int) noexcept
+
 ctypedef void (*converter)(const void *, void *, intptr_t) noexcept nogil
 ctypedef void (*kernel_float32)(const float *, float *, float *, const float *, intptr_t) noexcept nogil
 ctypedef void (*kernel_float64)(const double *, double *, double *, const double *, intptr_t) noexcept nogil
+ctypedef void (*kernel_half)(const void *, void *, void *, const float *, intptr_t, int) noexcept nogil
+ctypedef void (*kernel_single)(const void *, void *, void *, const double *, intptr_t, int) noexcept nogil
 
 '''
 
@@ -50,7 +66,7 @@ class CythonWriter(translate.Writer):
 
     @property
     def real(self):
-        return SHORT[self.precision]
+        return SHORT[self.type]
 
     def literal(self, value):
         return f"(<{self.real}>{value!r})".replace("inf", "INFINITY").replace("nan", "NAN")
@@ -59,15 +75,15 @@ class CythonWriter(translate.Writer):
         result = self.real if results == 1 else f"({', '.join([self.real] * results)})"
         return f"cdef inline {result} {name}({', '.join(f'{self.real} {a}' for a in arguments)}) noexcept nogil:"
 
+    def declare(self, number, condition):
+        return [f"    cdef {kind} {', '.join(names)}" for kind, names in ((self.real, number), ("bint", condition)) if names]
+
     def write(self, function):
-        lines = super().write(function).splitlines(keepends=True)
-        kinds = {"bint": [], self.real: []}
+        head, *rest = super().write(function).splitlines()
+        kinds = {"number": [], "condition": []}
         for statement in translate.source(function).body:
-            kinds["bint" if translate.is_condition(statement.value) else self.real] += [n.id for n in _names(statement.targets[0])]
-        for kind, names in kinds.items():
-            if names:
-                lines.insert(1, f"    cdef {kind} {', '.join(names)}\n")
-        return "".join(lines)
+            kinds["condition" if translate.is_condition(statement.value) else "number"] += [n.id for n in _names(statement.targets[0])]
+        return "\n".join([head, *self.declare(**kinds), *rest]) + "\n"
 
 
 def _names(target):
@@ -86,50 +102,75 @@ def intrinsics(writer):
 
 def kernel(record, mode, precision, varying, writer):
     """One loop over contiguous memory. A varying parameter has one number for each element, parameter after parameter."""
-    real = SHORT[precision]
+    real = writer.real
     name = f"{record.name}_{mode}_{precision}" + ("_varying" if varying else "")
-    arguments = ["x[i]"] + [f"p[{j} * n + i]" if varying else f"p{j}" for j in range(len(record.parameters))]
+    count, tiles = len(record.parameters), precision in language.REDUCED
+    arguments = ["x[i]"] + [(f"p{j}[i]" if tiles else f"p[{j} * n + i]") if varying else f"p{j}" for j in range(count)]
     call = f"{writer.function_name(record.function(mode))}({', '.join(arguments)})"
     gradients = [f"d{j}" for j in range(len(record.given(mode)))] if mode == catalog.TRAINING else []
-    lines = [f"cdef void {name}(const {real} *x, {real} *y, {real} *z, const {real} *p, intptr_t n) noexcept nogil:", "    cdef intptr_t i"]
-    scalars = [] if varying else [f"p{j} = p[{j}]" for j in range(len(record.parameters))]
+    if tiles:
+        head = f"const void *x_at, void *y_at, void *z_at, const {real} *p, intptr_t n, int formats"
+    else:
+        head = f"const {real} *x, {real} *y, {real} *z, const {real} *p, intptr_t n"
+    lines = [f"cdef void {name}({head}) noexcept nogil:", "    cdef intptr_t i"]
+    scalars = [] if varying else [f"p{j} = p[{j}]" for j in range(count)]
     if scalars:
         lines.append(f"    cdef {real} " + ", ".join(scalars))
     if mode != "backward_from_output":
         lines.append(f"    cdef {real} " + ", ".join(["value", "derivative", *gradients]))
+    loop = _loop
+    if tiles:
+        held = ["x", "y", "z", *(f"p{j}" for j in range(count) if varying)]
+        lines += ["    cdef intptr_t at, count", f"    cdef {real} " + ", ".join(f"{a}[{TILE}]" for a in held)]
+        loop = functools.partial(_tiles, precision, count if varying else 0)
     trained = [f"y[{j + 1} * n + i] = z[i] * {name}" for j, name in enumerate(gradients)]
     if gradients:
         trained.insert(0, f"{', '.join(gradients)} = {writer.function_name(record.parameter_gradients)}({', '.join(arguments[: 1 + len(gradients)])})")
     faster = record.at_defaults(mode)
     if faster and not varying:
         condition = " and ".join(f"p{j} == {writer.number(p.default)}" for j, p in enumerate(record.parameters))
-        lines += [f"    if {condition}:", *_loop(mode, f"{writer.function_name(faster)}(x[i])", "        ", trained), "        return"]
-    return name, "\n".join([*lines, *_loop(mode, call, "    ", trained)]) + "\n"
+        lines += [f"    if {condition}:", *loop(mode, f"{writer.function_name(faster)}(x[i])", "        ", trained), "        return"]
+    return name, "\n".join([*lines, *loop(mode, call, "    ", trained)]) + "\n"
 
 
 def _loop(mode, call, indent, trained):
     return [f"{indent}for i in range(n):", *[f"{indent}    {line}" for line in catalog.statements(mode, call, trained)]]
 
 
-def generate():
-    """The text of the Cython module that holds every kernel."""
-    parts, rows, declared = [], [], []
-    for precision in catalog.DTYPES:
+def _tiles(precision, varying, mode, call, indent, trained):
+    """The loop of a reduced precision's kernel: a tile is loaded from memory of whatever format, computed and stored."""
+    load, store = f"fastact_load_{precision}", f"fastact_store_{precision}"
+    inside = ["count = n - at", f"{load}(x, x_at, at, count, formats & 3)"]
+    inside += [f"{load}(z, z_at, at, count, formats >> 4)"] * (len(catalog.INPUTS[mode]) == 2)
+    inside += [f"{load}(p{j}, p + {j} * n, at, count, 0)" for j in range(varying)]
+    inside += [f"for i in range({TILE}):", *[f"    {line}" for line in catalog.statements(mode, call, trained)]]
+    inside += [f"{store}(y, y_at, at, count, formats >> 2 & 3)"]
+    inside += [f"{store}(z, z_at, at, count, formats >> 4)"] * (catalog.OUTPUTS[mode] == 2)
+    return [f"{indent}for at in range(0, n, {TILE}):", *[f"{indent}    {line}" for line in inside]]
+
+
+def generate(reduced=True):
+    """The text of the Cython module that holds every kernel; those for narrower memory only where they are wanted."""
+    parts, rows, declared, records = [], [], [], catalog.records().values()
+    for precision in (*catalog.DTYPES, *(language.REDUCED if reduced else ())):
+        cells = [(r, m, r.precision(m, precision)) for r in records for m in r.kernels]
         writer = CythonWriter(precision)
-        declared += intrinsics(writer)
-        functions = [
-            f for r in catalog.records().values() for f in (r.formula, r.at_defaults("value"), r.from_output, r.parameter_gradients) if f is not None
-        ]
-        parts.append(translate.translate(functions, writer))
-        for record in catalog.records().values():
-            for mode in record.kernels:
-                for varying in (False, True) if record.parameters else (False,):
-                    name, text = kernel(record, mode, precision, varying, writer)
-                    parts.append(text)
-                    rows.append(f"    table['{record.name}', '{mode}', '{precision}', {varying}] = <intptr_t><kernel_{precision}>{name}")
+        if precision in catalog.DTYPES:
+            declared += intrinsics(writer)
+            functions = [f for r in records for f in (r.formula, r.at_defaults("value"), r.from_output, r.parameter_gradients)]
+        else:  # for all activations, in as many digits as it takes
+            declared.append(f"    {writer.real} biased_power_{precision}({writer.real}) noexcept")
+            cells = [cell for cell in cells if cell[1] not in ("backward_from_output", catalog.TRAINING)]
+            functions = [f for r, m, digits in cells if digits == precision for f in (r.function(m), r.at_defaults(m))]
+        parts.append(translate.translate([f for f in functions if f is not None], writer))
+        for record, mode, digits in cells:
+            for varying in (False, True) if record.parameters else (False,):
+                name, text = kernel(record, mode, precision, varying, CythonWriter(digits))
+                parts.append(text)
+                rows.append(f"    table['{record.name}', '{mode}', '{precision}', {varying}] = <intptr_t><kernel_{precision}>{name}")
     table = ["def kernels():", '    """Addresses of all kernels, by (activation, mode, dtype, varying)."""', "    table = {}", *rows, "    return table"]
     stages = [(name, precision) for name in (*STAGES, *SUMS) for precision in catalog.DTYPES]
     table += ["", "", "def stages():", '    """Addresses of the loops of stages.h, by (name, dtype)."""', "    table = {}"]
     table += [f"    table['{name}', '{precision}'] = <intptr_t>&{name}_{SHORT[precision]}" for name, precision in stages] + ["    return table"]
     loops = [f"    void {name}_{SHORT[precision]}()" for name, precision in stages]
-    return HEADER.format(intrinsics="\n".join(declared), stages="\n".join(loops)) + "\n".join(parts) + "\n" + "\n".join(table) + "\n" + FOOTER
+    return HEADER.format(tile=TILE, intrinsics="\n".join(declared), stages="\n".join(loops)) + "\n".join(parts) + "\n" + "\n".join(table) + "\n" + FOOTER

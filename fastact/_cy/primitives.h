@@ -55,20 +55,25 @@
         bits = (bits & (((integer)1 << mantissa) - 1)) + SQRT_HALF_##name;                                               \
         memcpy(&x, &bits, sizeof x);                                                                                     \
         return x;                                                                                                        \
-    }                                                                                                                    \
-    FASTACT_INLINE real biased_power_##name(real shifted)                                                                \
+    }
+
+/* By precision, of which a type has more than one: they differ by the bias. */
+#define FASTACT_BIASED_POWER(precision, real, integer, mantissa, bias)                                                   \
+    FASTACT_INLINE real biased_power_##precision(real shifted)                                                           \
     {                                                                                                                    \
         integer bits;                                                                                                    \
         real power;                                                                                                      \
         memcpy(&bits, &shifted, sizeof bits);                                                                            \
-        bits = (bits << mantissa) + ((integer)(bias + POWER_BIAS_##name) << mantissa);                                   \
+        bits = (bits << mantissa) + ((integer)(bias) << mantissa);                                                       \
         memcpy(&power, &bits, sizeof power);                                                                             \
         return power;                                                                                                    \
     }
 
-/* As language.POWER_BIAS. */
-#define POWER_BIAS_float32 40
-#define POWER_BIAS_float64 100
+/* With language.POWER_BIAS. */
+FASTACT_BIASED_POWER(float32, float, uint32_t, 23, 127 + 40)
+FASTACT_BIASED_POWER(float64, double, uint64_t, 52, 1023 + 100)
+FASTACT_BIASED_POWER(half, float, uint32_t, 23, 127 + 40)
+FASTACT_BIASED_POWER(single, double, uint64_t, 52, 1023)
 
 /* The bits of sqrt(1/2). */
 #define SQRT_HALF_float32 ((uint32_t)0x3f3504f3)

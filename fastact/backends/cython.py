@@ -3,7 +3,7 @@
 import functools
 import importlib
 
-from .. import settings
+from .. import language, settings
 
 name = "cython"
 
@@ -50,8 +50,14 @@ def level():
 
 
 def kernel(record, mode, precision, varying=False):
-    """The address of a kernel, or 0 where there is none (a user's own activation)."""
-    return _table()[1].get((record.kernel_name, mode, precision, varying), 0)
+    """The address of a kernel, or 0 where there is none (a user's own activation); for a reduced precision that of its type, if need be."""
+    found, name = _table()[1], record.kernel_name
+    return found.get((name, mode, precision, varying)) or found.get((name, mode, language.type_of(precision), varying), 0)
+
+
+def converts(record, mode, precision):
+    """Whether `kernel` gives one that reads and writes what memory holds: those of the reduced precisions do."""
+    return precision in language.REDUCED and (record.kernel_name, mode, precision, False) in _table()[1]
 
 
 @functools.cache

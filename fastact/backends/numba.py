@@ -52,16 +52,20 @@ _compiled = set()
 
 def compiled(record, mode, precision):
     """Whether a kernel is compiled in this process."""
-    return (record.base, mode, precision) in _compiled
+    return (record.base, mode, record.base.precision(mode, precision)) in _compiled
 
 
 @functools.cache
 def kernel(record, mode, precision, varying=False):
-    """Compile (or load from the cache) one kernel; returns Numba's cfunc, whose ``address`` is the kernel's."""
+    """Compile (or load from the cache) one kernel; returns Numba's cfunc, whose ``address`` is the kernel's.
+
+    In a reduced precision, where that pays; otherwise in its type.
+    """
     from . import numba_source
 
-    if record.base is not record:
-        return kernel(record.base, mode, precision, varying)
+    made = record.base, mode, record.base.precision(mode, precision)
+    if made != (record, mode, precision):
+        return kernel(*made, varying)
     stem = f"{record.name}_{mode}_{precision}" + ("_varying" if varying else "")
     made = _module(stem, numba_source.kernel(record, mode, precision, varying)).kernel
     if not varying:

@@ -5,17 +5,17 @@ import llvmlite.ir as ir
 from numba import types
 from numba.extending import intrinsic
 
-from ..language import POWER_BIAS, SPLITTER
+from ..language import POWER_BIAS, PRECISIONS, REDUCED, SPLITTER, type_of
 
 _HAS_FMA = llvmlite.binding.get_host_cpu_features().get("fma", False) or "x86" not in llvmlite.binding.get_process_triple()
 
 
-def _define(name, count, build, first=()):
+def _define(name, count, build, first=(), precisions=PRECISIONS):
     """An intrinsic of `count` real arguments of one type, after those in `first`; `build` writes its instructions."""
 
     def typed(typing, *arguments):
         real = arguments[-1]
-        if real not in (types.float32, types.float64) or len(arguments) != len(first) + count:
+        if str(real) not in map(type_of, precisions) or len(arguments) != len(first) + count:
             return None
         signature = real(*first, *[real] * count)
         return signature, lambda context, builder, signature, values: build(builder, *values)
@@ -24,18 +24,20 @@ def _define(name, count, build, first=()):
     scope = {"typed": typed}
     exec(f"def {name}(typing, {names}):\n    return typed(typing, {names})", scope)  # Numba wants the arguments by name
     function = intrinsic(scope[name])
-    for precision in ("float32", "float64"):
+    for precision in precisions:
         globals()[f"{name}_{precision}"] = function
         __all__.append(f"{name}_{precision}")
 
 
-def _biased_power(builder, shifted):
+def _biased_power(precision):
     # As in primitives.h.
-    double = shifted.type == ir.DoubleType()
-    integer = ir.IntType(64 if double else 32)
-    mantissa, exponent = (52, 1023 + POWER_BIAS.float64) if double else (23, 127 + POWER_BIAS.float32)
-    bits = builder.shl(builder.bitcast(shifted, integer), ir.Constant(integer, mantissa))
-    return builder.bitcast(builder.add(bits, ir.Constant(integer, int(exponent) << mantissa)), shifted.type)
+    def build(builder, shifted):
+        integer, mantissa, bias = (ir.IntType(64), 52, 1023) if shifted.type == ir.DoubleType() else (ir.IntType(32), 23, 127)
+        bits = builder.shl(builder.bitcast(shifted, integer), ir.Constant(integer, mantissa))
+        added = ir.Constant(integer, (bias + int(getattr(POWER_BIAS, precision))) << mantissa)
+        return builder.bitcast(builder.add(bits, added), shifted.type)
+
+    return build
 
 
 def _exponent(builder, x):
@@ -113,4 +115,5 @@ _define("mantissa", 1, _mantissa)
 _define("minimum", 2, lambda b, x, limit: b.select(b.fcmp_ordered(">", x, limit), limit, x))
 _define("maximum", 2, lambda b, x, limit: b.select(b.fcmp_ordered("<", x, limit), limit, x))
 _define("select", 2, lambda b, condition, yes, no: b.select(condition, yes, no), first=(types.boolean,))
-_define("biased_power", 1, _biased_power)
+for _precision in (*PRECISIONS, *REDUCED):
+    _define("biased_power", 1, _biased_power(_precision), precisions=(_precision,))

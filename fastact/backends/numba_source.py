@@ -19,7 +19,7 @@ class NumbaWriter(translate.Writer):
     """The formula language as Python for Numba. Literals are typed: a bare one would make the kernel float64."""
 
     def literal(self, value):
-        return f"{'f32' if self.precision == 'float32' else 'f64'}({value!r})".replace("inf", "np.inf").replace("nan", "np.nan")
+        return f"{'f32' if self.type == 'float32' else 'f64'}({value!r})".replace("inf", "np.inf").replace("nan", "np.nan")
 
     def define(self, name, arguments, results):
         return f"@compiled\ndef {name}({', '.join(arguments)}):"
@@ -49,7 +49,7 @@ def kernel(record, mode, precision, varying):
         condition = " and ".join(f"p{j} == {writer.number(p.default)}" for j, p in enumerate(record.parameters))
         loop = f"    if {condition}:\n" + _loop(mode, f"{writer.function_name(faster)}(x[i])", " " * 8, trained)
         loop += "    else:\n" + _loop(mode, call, " " * 8, trained)
-    pointer = f"types.CPointer(types.{precision})"
+    pointer = f"types.CPointer(types.{writer.type})"
     return _prelude() + translate.translate(functions, writer) + (
         f"\n@numba.cfunc(types.void({', '.join([pointer] * 4)}, types.intp), nopython=True, cache=cached, error_model='numpy')\n"
         f"def kernel(x, y, z, p, n):\n{scalars}{loop}"
