@@ -181,6 +181,11 @@ def tanh_rest_ratio(w):
     return (mpmath.sqrt(w) - mpmath.tanh(mpmath.sqrt(w))) / (w * mpmath.sqrt(w))
 
 
+def erf_low(precision):
+    """What 2 / sqrt(pi) is rounded by."""
+    return mpf(rounded(2 / mpmath.sqrt(mpmath.pi) - mpf(rounded(2 / mpmath.sqrt(mpmath.pi), precision)), precision))
+
+
 def third_low(precision):
     """What a third is rounded by."""
     return mpf(rounded(mpf(1) / 3 - mpf(rounded(mpf(1) / 3, precision)), precision))
@@ -285,7 +290,7 @@ PHI_FAR_TEXT = """Phi(-a) exp(a^2 / 2) = 1 / (a b + N(a) / D(a)), b = sqrt(2 pi)
 
 
 HAZARD_TEXT = """phi(a) / Phi(-a) = a P(1 / a^2) of the normal distribution, asymptotically; a >= 14 (float32) or 38 (float64)."""
-ERF_TEXT = """erf(x) = x P(x * x), 0 <= x <= 0.84."""
+ERF_TEXT = """erf(x) = x (P(x * x) + ERF_LOW), 0 <= x <= 0.84."""
 TANH_REST_TEXT = """x - tanh(x) = x**3 (P(x * x) + THIRD_LOW), 0 <= x <= 1.1875."""
 SINE_TEXT = """sin(x) = x + x**3 P(x * x), |x| <= 0.9: more than pi / 4, for what rounding adds."""
 COSINE_TEXT = """cos(x) = 1 - x * x / 2 + x**4 P(x * x), |x| <= 0.9."""
@@ -375,7 +380,7 @@ def make():
     for name, text, function in (
         ("EXPM1", EXPM1_TEXT, expm1),
         ("LOG1P", LOG1P_TEXT, log1p),
-        ("ERF", ERF_TEXT, lambda p: plain(erf_ratio, mpf("0.84") ** 2, {"float32": 7, "float64": 13}, p)),
+        ("ERF", ERF_TEXT, lambda p: plain(lambda w: erf_ratio(w) - erf_low(p), mpf("0.84") ** 2, {"float32": 6, "float64": 12}, p)),
         ("TANH_REST", TANH_REST_TEXT, lambda p: plain(lambda w: tanh_rest_ratio(w) - third_low(p), mpf("1.1875") ** 2, {"float32": 8, "float64": 17}, p)),
         ("SINE", SINE_TEXT, lambda p: plain(sine_rest_ratio, mpf("0.81"), {"float32": 3, "float64": 7}, p)),
         ("COSINE", COSINE_TEXT, lambda p: plain(cosine_rest_ratio, mpf("0.81"), {"float32": 3, "float64": 7}, p)),
@@ -392,6 +397,7 @@ def make():
         comment(PHI_FAR_TEXT, *(f"{p}: {note}." for p, (*_, note) in far.items()))
         + "\n".join(table(f"PHI_FAR_{n}", {p: f[i] for p, f in far.items()}) for i, n in enumerate("ND"))
     )
+    parts.append(table("ERF_LOW", {p: float(erf_low(p)) for p in SIGNIFICANT}))
     parts.append(table("THIRD_LOW", {p: float(third_low(p)) for p in SIGNIFICANT}))
     parts.append(table("NEAR", {p: float(NEAR) for p in SIGNIFICANT}))
     parts.append(table("SQRT_2PI", {p: rounded(mpmath.sqrt(2 * mpmath.pi), p) for p in SIGNIFICANT}))

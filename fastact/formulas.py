@@ -79,6 +79,8 @@ GELU_LINEAR, GELU_LINEAR_LOW = constant(**coefficients.GELU_LINEAR), constant(**
 GELU_CUBIC, GELU_CUBIC_LOW = constant(**coefficients.GELU_CUBIC), constant(**coefficients.GELU_CUBIC_LOW)
 LOGIT_SMALL, LOGIT_SCALE, LOGIT_SHIFT = 2.0**-60, 2.0**100, 100 * math.log(2)  # so that log gets a normal number
 TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
+ERF_0 = constant(**{p: terms[0] for p, terms in ERF.items()})
+ERF_REST = {p: (coefficients.ERF_LOW[p], *terms[1:]) for p, terms in ERF.items()}  # added last, as are few roundings then
 THIRD_LOW = constant(**coefficients.THIRD_LOW)
 EXPM1_REACH = -0.34  # from here to 0 expm1 is its polynomial
 TANH_REACH = constant(float32=11.0, float64=21.7)  # x times gelu_tanh's sigmoid is 0 from here on
@@ -572,7 +574,7 @@ def erf(x):
     """Error function, from -1 to 1."""
     q, n, m = half_erfc_parts(minimum(abs(x), ERFC_REACH))
     w = minimum(abs(x), 1)
-    near = x * polynomial(w * w, ERF)
+    near = fma(x, polynomial(w * w, ERF_REST), ERF_0 * x)
     return select(w < 0.84, near, copysign(1 - scale(2 * m, n), x)), scale(TWO_OVER_SQRT_PI * (1 + q), n)
 
 
@@ -806,7 +808,9 @@ def quick_gelu(x):
     m = minimum(maximum(x, -EXP_REACH / QUICK), EXP_REACH / QUICK)
     a = abs(m)
     v = QUICK * a
-    return gated(maximum(x, -EXP_REACH / QUICK), x, v, fma(QUICK_LOW, a, product_rest(QUICK, a, v)), v)
+    n, t, r, g = gate_parts(v, fma(QUICK_LOW, a, product_rest(QUICK, a, v)))
+    left = scale(g * fma(v, t, fma(-QUICK, a, 1)), n)  # 1 - v would keep the rounding of v, where most of it cancels
+    return select(x < 0, scale(g * maximum(x, -EXP_REACH / QUICK), n), x * r), select(x < 0, left, 1 - left)
 
 
 @activation(
