@@ -76,6 +76,7 @@ from .primitives import (
     sine_parts,
     small_log1p,
     square_exp_parts,
+    times_exp,
 )
 
 SELU_SCALE = constant(**coefficients.SELU_SCALE)
@@ -596,7 +597,7 @@ def erfc(x):
     q, n = square_exp_parts(a)
     u = SQRT2 * a
     m, low = mills_near_parts(u, fma(SQRT2_LOW, a, product_rest(SQRT2, a, u)))
-    tail = scale(2 * (m + fma(q, m + low, low)), n)
+    tail = scale(2 * times_exp(q, m, low), n)
     return select(x < 0, 2 - tail, tail), -scale(TWO_OVER_SQRT_PI * (1 + q), n)
 
 

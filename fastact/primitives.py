@@ -115,6 +115,11 @@ def biased_exp(q, n):
     return fma(p, q, p)
 
 
+def times_exp(q, high, low):
+    """(1 + q) * (high + low), all but rounded once."""
+    return high + fma(q, high + low, low)
+
+
 def exp(x):
     """exp(x), |x| <= EXP_REACH."""
     q, n = exp_parts(x)

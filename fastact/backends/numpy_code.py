@@ -395,6 +395,7 @@ _OWN = {
     primitives.exp_expm1_parts: _Graph.exp_expm1_parts,
     primitives.half_expm1_parts: _Graph.half_expm1_parts,
     primitives.biased_exp: _Graph.biased_exp,
+    primitives.times_exp: lambda g, q, high, low: (g.multiply(g.add(high, low), g.factor(*q.args)),) if q.op == "q" else None,
     primitives.gauss_parts: _Graph.gauss_parts,
     primitives.mills: _Graph.mills,
     primitives.power: lambda g, n: (g.other_factor(*n.args),) if n.op == "n" else None,
