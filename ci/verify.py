@@ -166,7 +166,7 @@ def _intrinsics():
     if header.exists():
         text = re.sub(r"/\*.*?\*/|[\s\\]", "", header.read_text(encoding="utf-8"), flags=re.DOTALL)
         for piece in text.split("FASTACT_INLINEreal")[1:]:
-            name = piece[: piece.index("_##name")]
+            name = re.match(r"(\w+)_##", piece)[1]
             known[name] = known.get(name, "") + piece
     return known
 

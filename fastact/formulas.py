@@ -72,6 +72,7 @@ from .primitives import (
     mills_parts,
     power,
     ratio_rest,
+    reduced,
     scale,
     sine_parts,
     small_log1p,
@@ -962,14 +963,19 @@ def dish(x):
 )
 def xielu(x, alpha_p=0.8, alpha_n=0.8, beta=0.5):
     """Expanded integral of the exponential linear unit: a parabola where x is positive, else alpha_n * (exp(x) - 1 - x) + beta * x."""
-    q, n = exp_parts(maximum(minimum(x, 0), -EXP_REACH))
+    r, n = reduced(maximum(minimum(x, 0), -EXP_REACH))
+    square = r * r
+    h = polynomial(r, EXPM1)
+    q = fma(square, h, r)
     p = power(n)
     c = beta - alpha_n
     c_low = (beta - (c + alpha_n)) + ((c + alpha_n) - c - alpha_n)
     a = maximum(x, select(c == 0, -LARGEST, -INFINITY))  # 0 * -inf would be NaN
-    left = fma(alpha_n * p, q, fma(alpha_n, p - 1, fma(c, a, c_low * maximum(x, -LARGEST))))
+    left = fma(alpha_n, p - 1, fma(c, a, c_low * maximum(x, -LARGEST)))
+    # Near 0 exp(x) - 1 - x without what cancels.
+    value = fma(alpha_n * p, select(p == 1, square * h, q), select(p == 1, beta * a, left))
     slope = fma(alpha_n * p, q, fma(alpha_n, p - 1, beta))
-    return select(x >= 0, x * fma(alpha_p, x, beta), left), select(x >= 0, fma(2 * alpha_p, x, beta), slope)
+    return select(x >= 0, x * fma(alpha_p, x, beta), value), select(x >= 0, fma(2 * alpha_p, x, beta), slope)
 
 
 @parameter_gradients(xielu)
