@@ -109,7 +109,8 @@ def check(folder, kinds, rest):
     needed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]["test"]
     wheels = build(folder)
     suite = folder / "suite"  # the tests without the sources beside them
-    shutil.copytree(ROOT / "tests", suite / "tests", ignore=environment.REMAINS)
+    for part in ("tests", "examples"):  # the tests take activations from the examples
+        shutil.copytree(ROOT / part, suite / part, ignore=environment.REMAINS)
     shutil.copy(ROOT / "pyproject.toml", suite)
     reports, lines, codes = [], [], []
     for kind in kinds:

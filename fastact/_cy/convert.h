@@ -184,7 +184,7 @@ FASTACT_CONVERT void fastact_narrow_float32(const void *from, void *to, intptr_t
 
 /* Tiles: kernels of the reduced precisions convert and compute so many numbers at a time. So the processor, which works on the next ones
    meanwhile, has the conversions nearly for free. `format`: 0 as it is computed, 1 float16 (of float) or float32 (of double), 2 bfloat16. */
-#ifdef FASTACT_TILE
+#ifdef fastact_tile
 
 #if defined(_MSC_VER)
 #define FASTACT_APART static __declspec(noinline)
@@ -195,27 +195,27 @@ FASTACT_CONVERT void fastact_narrow_float32(const void *from, void *to, intptr_t
 #define FASTACT_TILES(precision, real, convert_1, convert_2)                                                              \
     FASTACT_CONVERT void fastact_load_tile_##precision(real *tile, const char *memory, int format)                        \
     {                                                                                                                    \
-        if (format == 1) fastact_widen_##convert_1(memory, tile, FASTACT_TILE);                                          \
-        else if (format == 2) fastact_widen_##convert_2(memory, tile, FASTACT_TILE);                                     \
-        else for (int i = 0; i < FASTACT_TILE; i++) tile[i] = ((const real *)memory)[i];                                  \
+        if (format == 1) fastact_widen_##convert_1(memory, tile, fastact_tile);                                          \
+        else if (format == 2) fastact_widen_##convert_2(memory, tile, fastact_tile);                                     \
+        else for (int i = 0; i < fastact_tile; i++) tile[i] = ((const real *)memory)[i];                                  \
     }                                                                                                                    \
     FASTACT_CONVERT void fastact_store_tile_##precision(const real *tile, char *memory, int format)                       \
     {                                                                                                                    \
-        if (format == 1) fastact_narrow_##convert_1(tile, memory, FASTACT_TILE);                                         \
-        else if (format == 2) fastact_narrow_##convert_2(tile, memory, FASTACT_TILE);                                    \
-        else for (int i = 0; i < FASTACT_TILE; i++) ((real *)memory)[i] = tile[i];                                        \
+        if (format == 1) fastact_narrow_##convert_1(tile, memory, fastact_tile);                                         \
+        else if (format == 2) fastact_narrow_##convert_2(tile, memory, fastact_tile);                                    \
+        else for (int i = 0; i < fastact_tile; i++) ((real *)memory)[i] = tile[i];                                        \
     }                                                                                                                    \
     /* The last tile is filled up with its first number: any other might raise a flag that none of them does. */         \
     FASTACT_APART void fastact_load_part_##precision(real *tile, const char *memory, intptr_t count, int format)         \
     {                                                                                                                    \
         const intptr_t size = format ? (intptr_t)sizeof(real) / 2 : (intptr_t)sizeof(real);                              \
-        char whole[FASTACT_TILE * sizeof(real)];                                                                         \
-        for (intptr_t i = 0; i < FASTACT_TILE; i++) memcpy(whole + i * size, memory + (i < count ? i : 0) * size, size); \
+        char whole[fastact_tile * sizeof(real)];                                                                         \
+        for (intptr_t i = 0; i < fastact_tile; i++) memcpy(whole + i * size, memory + (i < count ? i : 0) * size, size); \
         fastact_load_tile_##precision(tile, whole, format);                                                              \
     }                                                                                                                    \
     FASTACT_APART void fastact_store_part_##precision(const real *tile, char *memory, intptr_t count, int format)        \
     {                                                                                                                    \
-        char whole[FASTACT_TILE * sizeof(real)];                                                                         \
+        char whole[fastact_tile * sizeof(real)];                                                                         \
         fastact_store_tile_##precision(tile, whole, format);                                                             \
         memcpy(memory, whole, count * (format ? sizeof(real) / 2 : sizeof(real)));                                       \
     }                                                                                                                    \
@@ -223,13 +223,13 @@ FASTACT_CONVERT void fastact_narrow_float32(const void *from, void *to, intptr_t
     FASTACT_CONVERT void fastact_load_##precision(real *tile, const void *memory, intptr_t at, intptr_t count, int format) \
     {                                                                                                                    \
         const char *from = (const char *)memory + at * (format ? (intptr_t)sizeof(real) / 2 : (intptr_t)sizeof(real));   \
-        if (count >= FASTACT_TILE) fastact_load_tile_##precision(tile, from, format);                                    \
+        if (count >= fastact_tile) fastact_load_tile_##precision(tile, from, format);                                    \
         else fastact_load_part_##precision(tile, from, count, format);                                                   \
     }                                                                                                                    \
     FASTACT_CONVERT void fastact_store_##precision(const real *tile, void *memory, intptr_t at, intptr_t count, int format) \
     {                                                                                                                    \
         char *to = (char *)memory + at * (format ? (intptr_t)sizeof(real) / 2 : (intptr_t)sizeof(real));                 \
-        if (count >= FASTACT_TILE) fastact_store_tile_##precision(tile, to, format);                                     \
+        if (count >= fastact_tile) fastact_store_tile_##precision(tile, to, format);                                     \
         else fastact_store_part_##precision(tile, to, count, format);                                                    \
     }
 

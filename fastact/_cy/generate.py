@@ -26,7 +26,7 @@ cdef extern from "stages.h" nogil:
 
 cdef extern from *:
     """
-    #define FASTACT_TILE {tile}
+    #define fastact_tile {tile}
     """
 
 cdef extern from "convert.h" nogil:
