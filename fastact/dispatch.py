@@ -388,7 +388,8 @@ def explain(activation, x=None, *, mode="value", dtype=None, accuracy=None):
     else:
         path = "fast: straight to the kernel"
     if cython.frontend is not None and choice.backend != "numpy":
-        team = cython.frontend.team_for(n * choice.ns_per_element)
+        arrays = len(catalog.INPUTS[mode]) + catalog.OUTPUTS[mode]
+        team = cython.frontend.team_for(n * choice.ns_per_element, n * int(held[-2:]) // 8 * arrays)
     else:
         team = get_num_threads() if n >= executor.PARALLEL else 1
     return Explanation(

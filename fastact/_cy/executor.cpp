@@ -166,13 +166,13 @@ void run_large(const Plan &plan, const void *x, void *y, void *z, const void *pa
     const Store how = in_place ? Store::staged : stream ? Store::streamed : Store::direct;
     const Contiguous range{plan, static_cast<const char *>(x), static_cast<char *>(y), static_cast<char *>(z), parameters, how};
     const intptr_t first = intptr_t(size_t(-reinterpret_cast<uintptr_t>(y)) % LINE) / size;
-    share(n, first, LINE / size, size, double(n) * plan.ns_per_element, range);
+    share(n, first, LINE / size, size, serial_time(double(n) * plan.ns_per_element, double(n) * size * (plan.inputs + plan.outputs)), range);
 }
 
 void run_converted(const Plan &plan, const void *x, void *y, void *z, const void *parameters, intptr_t n, bool fresh) {
     const intptr_t size = plan.size_of(plan.inputs), limit = get_stream_bytes();
     const bool stream = limit > 0 && n * size * plan.outputs > limit && !fresh && y != x && y != z && z != x;
-    const double ns = double(n) * plan.ns_per_element;
+    const double ns = serial_time(double(n) * plan.ns_per_element, double(n) * size * (plan.inputs + plan.outputs));
     const auto run_range = [&](const auto &range) {
         if (ns < hot_threshold_ns.load(std::memory_order_relaxed)) return range(0, n);
         const intptr_t first = intptr_t(size_t(-reinterpret_cast<uintptr_t>(y)) % LINE) / size;

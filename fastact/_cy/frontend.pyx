@@ -26,6 +26,7 @@ cdef extern from "executor.hpp" namespace "fastact" nogil:
         pass
     Format formats[3]
     void c_set_converters "fastact::set_converters"(int, convert_fn, convert_fn)
+    double serial_time(double, double)
     cdef struct Plan:
         kernel_fn kernel
         kernel_fn varying
@@ -618,9 +619,9 @@ cdef inline intptr_t iabs(intptr_t n) noexcept:
     return -n if n < 0 else n
 
 
-def team_for(double serial_ns):
-    """How many threads would share work that takes one thread this long."""
-    return team_size(serial_ns)
+def team_for(double serial_ns, double moved):
+    """How many threads would share work that takes one thread this long, data in the cache, and moves so many bytes."""
+    return team_size(serial_time(serial_ns, moved))
 
 
 def add_override(int change):
