@@ -62,6 +62,11 @@ def _levels():
 LEVELS = _levels()
 
 
+def too_few(wanted):
+    """Why a test that compares instruction sets is skipped. Only the machine's part excuses it from running in no installation at all."""
+    return f"this machine has no {wanted}" if LEVELS else "there is no extension"
+
+
 def rows(condition=lambda record, mode: True, records=tuple(REPRESENTATIVES)):
     """Every (record, mode) of the representatives as test parameters: for tests of arguments and dispatch; with `FEW`, of memory."""
     return [pytest.param(r, m, id=f"{r.name}-{m}") for r in records for m in r.modes if condition(r, m)]

@@ -124,7 +124,7 @@ def completed(script, *words):
     return done.stdout.split()
 
 
-@pytest.mark.skipif(os.name == "nt" or not shutil.which("bash"), reason="there is no bash")
+@pytest.mark.skipif(os.name == "nt" or not shutil.which("bash"), reason="this machine has no bash")
 def test_bash_completes():
     script = completion.script("bash", cli.parser(), catalog.records())
     assert completed(script, "ex") == ["explain"]

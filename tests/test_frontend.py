@@ -77,7 +77,7 @@ def test_numbers_that_do_not_fit(record, mode):
             support.call(record, mode, arrays)
 
 
-@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="long double is float64 here")
+@pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="this machine's long double is float64")
 @ROWS
 def test_long_double_is_refused(record, mode):
     with pytest.raises(TypeError, match=catalog.INPUTS[mode][0]):
@@ -470,7 +470,7 @@ print("done")
 """
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="there is no fork here")
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="this machine has no fork")
 def test_fork_after_a_large_call():
     code = "import warnings\nwarnings.simplefilter('ignore', DeprecationWarning)\n" + _FORK  # Python warns of forks beside threads
     assert support.isolated(code, timeout=300).stdout == "done\n"

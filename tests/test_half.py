@@ -110,7 +110,7 @@ def test_converters(level):
         same(convert(narrow, doubles, np.float32), doubles.astype(np.float32), f"{level} float32 narrowed")
 
 
-@pytest.mark.skipif(len(support.LEVELS) < 2, reason="there is one level here, or none")
+@pytest.mark.skipif(len(support.LEVELS) < 2, reason=support.too_few("two levels"))
 def test_levels_convert_to_the_same_bits():
     special = np.concatenate([np.arange(0x7F800000, 0x7F900000, 4093, np.uint32), np.arange(0, 2**31, 99991, np.uint32)])
     special = np.concatenate([special, special | np.uint32(2**31)]).view(np.float32)  # NaN with all kinds of payloads

@@ -131,7 +131,7 @@ print(json.dumps([cython.level(), found]))
 """
 
 
-@pytest.mark.skipif(len(FMA) < 2, reason="needs two levels with fma")
+@pytest.mark.skipif(len(FMA) < 2, reason=support.too_few("two levels with fma"))
 def test_levels():
     runs = [json.loads(support.isolated(LEVEL, FASTACT_LEVEL=level).stdout) for level in FMA]
     assert [level for level, _ in runs] == FMA
