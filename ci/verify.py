@@ -5,7 +5,7 @@
     python ci/verify.py --exhaustive --mode all --store   for every activation and mode; what is stored already is not done again
     python ci/verify.py tanh --level all --sample 4e6     the levels v2, v3 and v4, each in a process of its own
     python ci/verify.py --backend numba --step 97         each 97th bit pattern
-    python ci/verify.py --dtype float64 --points 100000   against mpmath; float16 and bfloat16: all 65,536 inputs
+    python ci/verify.py --dtype float64 --points 100000   against balls, or mpmath; float16 and bfloat16: all 65,536 inputs
     python ci/verify.py --accuracy high --exhaustive      float32 by way of float64
     python ci/verify.py --check-reference                 the reference itself against mpmath
     python ci/verify.py --hashes --check                  results to the bit against tests/data/hashes.json; --write makes it anew
@@ -14,7 +14,7 @@
 
 float32 is measured against tables made by mpmath from the definitions (`series.py`), whose error is some 1e-8 ULP; so are the half
 precisions. The exit status is 1 if an error is beyond its bound. Stop it whenever you like: what is done is stored (--store).
-Needs numba and mpmath; rich for the progress bar, matplotlib for the plots.
+Needs numba and mpmath; python-flint for many points of float64 (`balls.py`), rich for the progress bar, matplotlib for the plots.
 """
 
 import argparse
@@ -42,6 +42,11 @@ import numpy as np  # noqa: E402
 import reference  # noqa: E402
 import scan  # noqa: E402
 import series  # noqa: E402
+
+try:
+    import balls
+except ImportError:  # no python-flint: mpmath does all
+    balls = None
 
 import fastact  # noqa: E402
 from fastact import catalog, dispatch, settings  # noqa: E402
@@ -447,7 +452,7 @@ def _written(x):
     return float(f"{x:.9g}")
 
 
-# --- float64: points against mpmath --------------------------------------------------------------------------------------
+# --- float64: points against balls or mpmath -----------------------------------------------------------------------------
 
 
 def points64(record, count):
@@ -470,30 +475,34 @@ def points64(record, count):
 
 
 def exact64(name, mode, which, x):
-    """The exact results: nearest float64 and what is left, in precisions that grow until two agree."""
+    """The exact results: nearest float64 and what is left; NaN where a branch goes two ways."""
     definition = definition_of(catalog.find(name), mode, "float64")
-    if mode == "backward_from_output":
-        which = 0
+    at_once = balls.Definition(definition) if balls and mode != "backward_from_output" else None
     numbers = []
-    for v in x:
-        last = None
-        for precision in (300, 640, 1500, 3600) if mode != "backward_from_output" else (definition.precision,) * 2:
-            with mpmath.workprec(precision):
-                try:
-                    found = definition.at(float(v), which)
-                except series.Branched:
-                    found = mpmath.nan
-                if (
-                    last is not None and abs(found - last) <= abs(found) * mpmath.mpf(2) ** -80 and (found or precision == 3600)
-                ):  # 0 may be all it sees
-                    break
-                last = found
-        numbers.append(found)
+    for v in map(float, x):
+        found = at_once.at(v, which) if at_once else None
+        numbers.append(by_mpmath(definition, mode, which, v) if found is None else found)
     there = [not mpmath.isnan(n) for n in numbers]
     near, rest = np.full(len(numbers), np.nan), np.zeros(len(numbers))
     exact = reference.Exact([n for n in numbers if not mpmath.isnan(n)])
     near[there], rest[there] = exact.near, exact.rest
     return near, rest
+
+
+def by_mpmath(definition, mode, which, x):
+    """The result at one point, in precisions that grow until two agree."""
+    last = None
+    for precision in (300, 640, 1500, 3600) if mode != "backward_from_output" else (definition.precision,) * 2:
+        with mpmath.workprec(precision):
+            try:
+                found = definition.at(x, 0 if mode == "backward_from_output" else which)
+            except series.Branched:
+                found = mpmath.nan
+            # 0 may be all that it sees
+            if last is not None and abs(found - last) <= abs(found) * mpmath.mpf(2) ** -80 and (found or precision == 3600):
+                break
+            last = found
+    return found
 
 
 def measure64(task, count, processes, advance):
@@ -507,7 +516,8 @@ def measure64(task, count, processes, advance):
     parts = np.array_split(x, max(len(x) // 200, 1))
     out = [np.empty(x.size, held) for _ in QUANTITIES[task.mode]]
     task.call(x, np.ones(x.size), out)
-    result = {"scan": f"{x.size:,} points, mpmath", "inputs": int(x.size)}
+    by = "ball arithmetic" if balls and task.mode != "backward_from_output" else "mpmath"
+    result = {"scan": f"{x.size:,} points, {by}", "inputs": int(x.size)}
     for which, y in zip(QUANTITIES[task.mode], out, strict=True):
         near, rest = [], []
         same = [[v] * len(parts) for v in (record.name, task.mode, which)]
