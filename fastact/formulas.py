@@ -755,7 +755,8 @@ def sqrtsoftplus(x):
     w = v * v
     g = sqrt(fma(w, polynomial(w, LOG1P), 2) / (2 + z))  # sqrt(log1p(z) / z)
     y = sqrt(x + small_log1p(z))
-    return select(x < 0, h * g, y), 0.5 * select(x < 0, h, 1) / (select(x < 0, g, y) * (1 + z))
+    s = select(x < 0, g, y)
+    return select(x < 0, h * g, y), 0.5 * select(x < 0, h, 1) / fma(s, z, s)
 
 
 # --- x times a sigmoid ---------------------------------------------------------------------------------------------------
@@ -849,7 +850,7 @@ def gelu_tanh(x):
     slope_low = fma(3, cubic, GELU_LINEAR - slope) + fma(3, rest, GELU_LINEAR_LOW)
     v = a * k
     t, r, g = gate_parts(v, fma(a, k_low, product_rest(a, k, v)))
-    left = g * (fma(-a, slope, 1) + a * fma(slope, t, -slope_low * r)) * UNBIAS
+    left = g * fma(a, fma(slope, t, -slope_low * r), fma(-a, slope, 1)) * UNBIAS
     return select(x < 0, g, r) * maximum(x, -TANH_REACH) * select(x < 0, UNBIAS, 1), select(x < 0, left, 1 - left)
 
 
@@ -995,10 +996,12 @@ def snake(x, alpha=1.0):
     """Snake: x + sin(alpha * x)**2 / alpha."""
     u = alpha * x
     s, v, odd = sine_parts(u, product_rest(alpha, x, u))
-    both = 1 - (v + select(odd == 1, s, -s))  # its square is 1 + sin(2 u)
+    less = v + select(odd == 1, s, -s)
+    both = 1 - less
     r = 1 / alpha
     wave = fma(select(odd == 1, -s, s), s * r, x + select(odd == 1, r, 0))  # the square of the sine, or 1 less that of the cosine
-    return select(abs(u) < SINE_REACH, select(x == 0, x, wave), x + 0.5 * r), select(abs(u) < SINE_REACH, both * both, select(x == x, 1, x))
+    slope = fma(-less, both, both)  # 1 + sin(2 u), the square of 1 - less, which is rounded in one of the two
+    return select(abs(u) < SINE_REACH, select(x == 0, x, wave), x + 0.5 * r), select(abs(u) < SINE_REACH, slope, select(x == x, 1, x))
 
 
 @parameter_gradients(snake)

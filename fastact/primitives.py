@@ -271,7 +271,7 @@ def sine_parts(u, low):
     """Return s, v, odd: sine, and 1 - cosine, of u + low less the nearest multiple of pi / 2, and if that is odd; |u| < SINE_REACH."""
     n = fma(u, TWO_OVER_PI, ROUNDING_MAGIC) - ROUNDING_MAGIC
     p = n * HALF_PI
-    r = fma(-n, HALF_PI_LOW, (u - p) - product_rest(n, HALF_PI, p)) + low
+    r = (u - p) + fma(-n, HALF_PI_LOW, low - product_rest(n, HALF_PI, p))
     w = r * r
     half = fma(n, 0.5, ROUNDING_MAGIC) - ROUNDING_MAGIC
     return fma(r * w, polynomial(w, SINE), r), fma(-w * w, polynomial(w, COSINE), 0.5 * w), abs(fma(-2, half, n))
