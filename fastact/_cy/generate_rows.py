@@ -52,6 +52,8 @@ cdef extern from "convert.h" nogil:
     void fastact_narrow_bfloat16(const void *, void *, intptr_t) noexcept
 
 cdef extern from "turn.h" nogil:
+    void soon_read(const void *, intptr_t) noexcept
+    void soon_written(const void *, intptr_t) noexcept
     void turn_float32(const float *, intptr_t, float *, intptr_t) noexcept
     void turn_float64(const double *, intptr_t, double *, intptr_t) noexcept
     void turn_all_float32(const float *, intptr_t, float *, intptr_t, intptr_t, intptr_t) noexcept
@@ -402,6 +404,7 @@ cdef void batch_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, 
         for j in range(b, b + 8):
             w[j] = 0
     for r in range(rows):
+        soon_written(y + r * ldy, @results * sizeof(@r))
         peaks_@p(x + r * ldx, n, sign, w + 8 * r)
     for b in range(0, up, 8):
         turn_@p(w + 8 * b, 8, turned, 8)
@@ -420,6 +423,7 @@ cdef void batch_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, 
             value[j] = @close_columns
             value_low[j] = @low_columns
     for r in range(rows):
+        soon_read(x + (r + rows) * ldx, n * sizeof(@r))
         @finish_rows
 
 
@@ -446,10 +450,44 @@ BLOCK_BACKWARD = """
         w[j] = (@block0 + @block32) + (@block16 + @block48)
 """
 
-# Where little is computed, what is done for several rows at a time is the sum alone.
+# Where little is computed, what is done for several rows at a time is the sum alone; and what a loop over rows does besides counts, so the
+# commonest short rows have loops of their own. Both passes ask for the memory that the other one, or the next batch, will need.
 ROWS_BACKWARD = """
+cdef inline void terms_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, const @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *w) noexcept nogil:
+    # What rows of 16 or 64 elements sum to, in 16 lanes; n is known where this is called.
+    cdef intptr_t r, j
+    for r in range(rows):
+        soon_written(y + r * ldy, n * sizeof(@r))
+        if n == 16:
+            for j in range(16):
+                w[16 * r + j] = @row0
+        else:
+            for j in range(16):
+                w[16 * r + j] = (@row0 + @row32) + (@row16 + @row48)
+
+
+cdef inline void results_@s(
+    const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, const @r *values, const @r *s
+) noexcept nogil:
+    cdef @r v
+    cdef @r @names
+    cdef intptr_t r
+    @load
+    for r in range(rows):
+        value = values[r]
+        soon_read(x + (r + rows) * ldx, n * sizeof(@r))
+        soon_read(g + (r + rows) * ldg, n * sizeof(@r))
+        if n == 16:
+            finished_@s(x + r * ldx, g + r * ldg, y + r * ldy, 16, @names)
+        elif n == 64:
+            finished_@s(x + r * ldx, g + r * ldg, y + r * ldy, 32, @names)
+            finished_@s(x + r * ldx + 32, g + r * ldg + 32, y + r * ldy + 32, 32, @names)
+        else:
+            result_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, @names)
+
+
 cdef void batch_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *s) noexcept nogil:
-    # At most 32 rows of at most SEGMENT elements; the commonest short ones without what others need.
+    # At most 32 rows of at most SEGMENT elements.
     cdef @r w[32 * 16]
     cdef @r turned[128]
     cdef @wide totals[32]
@@ -465,14 +503,13 @@ cdef void batch_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, 
         for j in range(b, b + 8):
             sums[j] = rests[j] = totals[j] = losts[j] = 0
     if n <= 64:
-        for r in range(rows):
-            if n == 16:
-                for j in range(16):
-                    w[16 * r + j] = @row0
-            elif n == 64:
-                for j in range(16):
-                    w[16 * r + j] = (@row0 + @row32) + (@row16 + @row48)
-            else:
+        if n == 16:
+            terms_@s(x, ldx, g, ldg, y, ldy, rows, 16, w)
+        elif n == 64:
+            terms_@s(x, ldx, g, ldg, y, ldy, rows, 64, w)
+        else:
+            for r in range(rows):
+                soon_written(y + r * ldy, n * sizeof(@r))
                 rest_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, @names, w + 16 * r, w)
         for r in range(rows, up):
             for j in range(16):
@@ -483,22 +520,23 @@ cdef void batch_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, 
             whole_@p(totals + b, losts + b, turned, 8)
     else:
         for r in range(rows):
+            soon_written(y + r * ldy, n * sizeof(@r))
             segment_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, s, &totals[r], &losts[r], &v)
     for b in range(0, up, 8):
         for j in range(b, b + 8):
             into_@p(&sums[j], &rests[j], totals[j], losts[j])
             values[j] = @close_batch
-    for r in range(rows):
-        value = values[r]
-        if n == 16:
-            finished_@s(x + r * ldx, g + r * ldg, y + r * ldy, 16, @names)
-        else:
-            result_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, @names)
+    if n == 16:
+        results_@s(x, ldx, g, ldg, y, ldy, rows, 16, values, s)
+    elif n == 64:
+        results_@s(x, ldx, g, ldg, y, ldy, rows, 64, values, s)
+    else:
+        results_@s(x, ldx, g, ldg, y, ldy, rows, n, values, s)
 
 
 cdef void rows_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *s) noexcept nogil:
     # Rows of at most SEGMENT elements, in batches that stay in the first-level cache.
-    cdef intptr_t each = 32 if n <= 64 else 8 if n <= 256 else 1, r = 0
+    cdef intptr_t each = 32 if n <= 16 else 8 if n <= 256 else 1, r = 0
     while r < rows:
         batch_@s(x + r * ldx, ldx, g + r * ldg, ldg, y + r * ldy, ldy, rows - r if rows - r < each else each, n, s)
         r += each
@@ -620,6 +658,9 @@ TURNED = """
 cdef void turned_@s(const @r *x, intptr_t ldx, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *s) noexcept nogil:
     cdef @r xs[64 * 32]
     cdef intptr_t j
+    for j in range(rows):
+        soon_written(y + j * ldy, @results * sizeof(@r))
+        soon_read(x + (j + rows) * ldx, n * sizeof(@r))
     if rows < 32:
         memset(xs, 0, n * 32 * sizeof(@r))
     turn_all_@p(x, ldx, xs, 32, rows, n)
@@ -756,6 +797,7 @@ def operation(name, precision, scaled):
         parameters=", ".join(f"@r {n}" for n in names),
         of_row=", ".join(n if n in ("sign", "inverse", "inverse_low", "temperature") else f"{n}[r]" for n in names),
         of_state=", ".join(f"s[{n.upper()}]" for n in names),
+        results="n" if finish else "1",
         result_row=result_row,
         finish_rows=finish_rows,
         finish_row=finish_row,
