@@ -95,7 +95,7 @@ class Gated:
             elif parts := _halves(value, gate):
                 result = np.empty_like(value, subok=False) if out is None else out
                 to = _halves(result, gate)
-                if to and self._quick_backward((grad_output, *parts), to) is not None:
+                if to and self._quick_backward((grad_output, *parts), to, out is None or out.flags.c_contiguous) is not None:
                     return result
         call = _Call(f"{self.__name__}.backward", self.record, "backward", value, gate, axis, limit, value_offset, parameters, grad_output)
         program = _backward(call.limited, bool(call.offset))

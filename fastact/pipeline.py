@@ -258,11 +258,11 @@ class Quick:
     def forget(self):
         self.call = None
 
-    def __call__(self, inputs, out):
-        """The result, or None: then the general path decides."""
+    def __call__(self, inputs, out, apart=False):
+        """The result, or None: then the general path decides. `apart`: parts of one array that share no memory are given for `out`."""
         if self.call is None and not self.prepare():
             return None
-        return self.call(inputs, out)
+        return self.call(inputs, out, apart)
 
     def prepare(self):
         if cython.frontend is None:

@@ -120,10 +120,11 @@ cdef class Quick:
         for j in range(<int>len(constants)):
             self.constants[j] = constants[j]
 
-    def __call__(self, tuple inputs, out):
+    def __call__(self, tuple inputs, out, bint apart=False):
         """The results, or None: then the general path decides.
 
         Of the inputs, arrays of one dtype, those that spread may be of the last axis alone; a sum is over all axes but the last.
+        `apart`: what is given for `out` are parts of one array that share no memory, however they lie in it.
         """
         cdef Array a, b, first
         cdef void *descr
@@ -190,7 +191,7 @@ cdef class Quick:
                     return None
                 if not flags_of(a) & WRITEABLE or not flags_of(a) & ALIGNED or internal_overlap(a):
                     return None
-                for j in range(count + k):
+                for j in range(count if apart else count + k):
                     b = <Array><PyObject *>(inputs[j] if j < count else results[j - count])
                     if reach_each_other(a, b):
                         return None
