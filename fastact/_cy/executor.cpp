@@ -21,7 +21,6 @@ void set_converters(int format, convert_fn widen, convert_fn narrow) {
 
 namespace {
 
-constexpr intptr_t LINE = 64;
 constexpr int MAX_OPERANDS = 2 + MAX_PARAMETERS + 2;
 
 // ---- threads over a range --------------------------------------------------------------------------------------------
@@ -83,7 +82,6 @@ void put_block(char *to, const char *from, size_t bytes, bool stream) {
 // the last of this block and the first of the next (1 M float16, one thread: relu 70 us, 90 with short blocks; sigmoid 255, 272 with
 // long ones).
 constexpr intptr_t CONVERT_BLOCK = 4096, SHORT_BLOCK = 1024;
-constexpr double CHEAP_NS = 0.15;
 constexpr intptr_t PAD = 192;   // bytes between blocks: loads and stores a multiple of 4096 apart wait for each other
 
 enum class Store { direct, staged, streamed };
@@ -96,9 +94,18 @@ struct Contiguous {
     Store how;
 
     void operator()(intptr_t begin, intptr_t end) const {
-        const intptr_t size = plan.size_of(0), at = begin * size;
-        if (how == Store::direct) return plan.compute(plan.kernel, x + at, y + at, z ? z + at : nullptr, parameters, end - begin);
-        through_blocks(begin, end);
+        if (how != Store::direct) return through_blocks(begin, end);
+        if (is_split(plan, y + begin * plan.size_of(0), end - begin)) {
+            const intptr_t first = up_to_line(y + begin * plan.size_of(0)) / plan.size_of(0);
+            compute(begin, begin + first);
+            begin += first;
+        }
+        compute(begin, end);
+    }
+
+    void compute(intptr_t begin, intptr_t end) const {
+        const intptr_t at = begin * plan.size_of(0);
+        plan.compute(plan.kernel, x + at, y + at, z ? z + at : nullptr, parameters, end - begin);
     }
 
     // Into a block in the first-level cache and from there to memory: around the cache, or over the input.
@@ -165,7 +172,7 @@ void run_large(const Plan &plan, const void *x, void *y, void *z, const void *pa
     const bool stream = limit > 0 && n * size * plan.outputs > limit && !fresh;
     const Store how = in_place ? Store::staged : stream ? Store::streamed : Store::direct;
     const Contiguous range{plan, static_cast<const char *>(x), static_cast<char *>(y), static_cast<char *>(z), parameters, how};
-    const intptr_t first = intptr_t(size_t(-reinterpret_cast<uintptr_t>(y)) % LINE) / size;
+    const intptr_t first = up_to_line(y) / size;
     share(n, first, LINE / size, size, serial_time(double(n) * plan.ns_per_element, double(n) * size * (plan.inputs + plan.outputs)), range);
 }
 
@@ -175,7 +182,7 @@ void run_converted(const Plan &plan, const void *x, void *y, void *z, const void
     const double ns = serial_time(double(n) * plan.ns_per_element, double(n) * size * (plan.inputs + plan.outputs));
     const auto run_range = [&](const auto &range) {
         if (ns < hot_threshold_ns.load(std::memory_order_relaxed)) return range(0, n);
-        const intptr_t first = intptr_t(size_t(-reinterpret_cast<uintptr_t>(y)) % LINE) / size;
+        const intptr_t first = up_to_line(y) / size;
         share(n, first, LINE / size, size, ns, range);
     };
     const char *from = static_cast<const char *>(x);

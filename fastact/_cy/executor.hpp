@@ -62,6 +62,13 @@ inline double serial_time(double ns, double bytes) {
     return bytes > CACHED_BYTES && bytes * MOVE_BYTE_NS > ns ? bytes * MOVE_BYTE_NS : ns;
 }
 
+// A vector that lies in two lines of the cache takes two accesses, which a cheap kernel feels (32,768 float32, relu: 4.4 us, 3.6 with the
+// lines' beginning): its outputs' first numbers, up to a line, are computed apart. Large arrays of NumPy begin 16 bytes behind a line.
+constexpr intptr_t LINE = 64, LONG = 4096;
+constexpr double CHEAP_NS = 0.15;
+inline intptr_t up_to_line(const void *y) { return intptr_t(size_t(-reinterpret_cast<uintptr_t>(y)) % LINE); }
+inline bool is_split(const Plan &plan, const void *y, intptr_t n) { return n >= LONG && plan.ns_per_element < CHEAP_NS && up_to_line(y); }
+
 void run_large(const Plan &plan, const void *x, void *y, void *z, const void *parameters, intptr_t n, bool fresh);
 
 // The same where the plan converts. An output may be an input of the same format.
@@ -72,7 +79,7 @@ void run_converted(const Plan &plan, const void *x, void *y, void *z, const void
 inline void run(const Plan &plan, const void *x, void *y, void *z, const void *parameters, intptr_t n, bool fresh = false) {
     // In place is run_large's: a compiled loop is SIMD only where its outputs lie apart from its inputs.
     const bool small = double(n) * plan.ns_per_element < hot_threshold_ns.load(std::memory_order_relaxed);
-    if (small && y != x && y != z && z != x) plan.kernel(x, y, z, parameters, n);
+    if (small && y != x && y != z && z != x && !is_split(plan, y, n)) plan.kernel(x, y, z, parameters, n);
     else run_large(plan, x, y, z, parameters, n, fresh);
 }
 

@@ -7,7 +7,6 @@ namespace fastact {
 
 namespace {
 
-constexpr intptr_t LINE = 64;
 constexpr intptr_t BLOCK_BYTES = 4096;       // of each register: all of them together stay in the first-level cache
 constexpr intptr_t STREAM_BYTES = 2048;      // the same where results go around the cache (16 M float32 swiglu: 3.8 ms, else 4.6)
 // Of a block, what all steps pass before the next. Many arrays gain by short ones (1 M float32, swiglu's gradients: 610 us, with whole
