@@ -7,6 +7,7 @@ with fastact before it is timed (`agrees`), so that a function which merely has 
 import contextlib
 import dataclasses
 import functools
+import importlib
 import importlib.util
 import os
 
@@ -134,6 +135,25 @@ def _torch_backward(torch, name, case):
     if any(a.name in ("output", "result") for a in arguments):
         case.y[...] = fastact.get(case.record.name)(case.x)
     return f"torch.ops.aten.{name}_backward({call})"
+
+
+def in_half(case, dtype, torch_too):
+    """Give the names for fastact's way in half precision, and the fastest of torch's ways (None where it has none, or is not wanted).
+
+    torch reads and writes the same numbers: its tensors are the arrays' memory.
+    """
+    held = np.dtype(dtype) if dtype == "float16" else np.dtype(getattr(importlib.import_module("ml_dtypes"), dtype))
+    half = dataclasses.replace(case)
+    half.x, half.y, half.dy, half.grad_output = (a.astype(held) for a in (case.x, case.y, case.dy, case.grad_output))
+    names = {"f": fastact.get(case.record.name), "x": half.x, "y": half.y}
+    if not torch_too:
+        return names, None
+    found = torch_way(case)
+    if found is None:
+        return names, None
+    tensors = {n: _torch().from_numpy(names[n].view(np.int16)).view(getattr(_torch(), dtype)) for n in ("x", "y")}
+    found = found._replace(names=found.names | tensors)
+    return names, found if _runs(found) else None
 
 
 def torch_way(case, out=True):

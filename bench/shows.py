@@ -314,6 +314,37 @@ def fused(show):
             show.add(claim, wanted, samples, "value_and_grad", "value", most=limit, again=measure)
 
 
+def precisions(show):
+    """Measure half precision against float32 and against torch's, and high accuracy against the default, at 1 M elements."""
+    size = MIDDLE[1]
+    halves = ["float16", *(["bfloat16"] if importlib.util.find_spec("ml_dtypes") else [])]
+    for record in catalog.records().values():
+        case = None
+        for dtype in halves:
+            what = f"{record.name}, {dtype}, {size:,}"
+            against_single, against_torch = f"{what}: float32's time", f"{what}: torch's time"
+            if not show.wants(against_single) and not show.wants(against_torch):
+                continue
+            case = case or peers.Case(record, "value", "float32", size)
+            names, torchs = peers.in_half(case, dtype, show.torch)
+            contenders = {dtype: Contender("f(x, out=y)", names), "float32": peers.fastact_way(case)}
+            if torchs is not None:
+                threads = fastact.get_num_threads()
+                contenders |= {f"torch, {n} threads": torchs._replace(setup=f"torch.set_num_threads({n})") for n in {threads, 1}}
+            measure = functools.partial(_best_torch, show, contenders)
+            samples = measure()
+            show.add(against_single, ">= 1", samples, "float32", dtype, least=1, again=measure)
+            why = "torch has none" if show.torch else "torch is not installed"
+            show.add(against_torch, ">= 1", samples if "torch" in samples else None, "torch", dtype, why, least=1, again=measure)
+        claim = f"{record.name}, float32, {size:,}, accuracy='high': its speed over the default's"
+        if show.wants(claim):
+            case = case or peers.Case(record, "value", "float32", size)
+            default = peers.fastact_way(case)
+            contenders = {"default": default, "high": default._replace(statement="f(x, out=y, accuracy='high')")}
+            measure = functools.partial(show.alternate, contenders)
+            show.add(claim, ">= 0.35", measure(), "default", "high", least=0.35, again=measure)
+
+
 def along_an_axis(show):
     """Measure softmax and log_softmax, forward and backward, over rows of several lengths."""
     import test_rows
@@ -432,7 +463,7 @@ def main():
     options = options.parse_args()
     busy = _busy()
     show, start = Show(options.rounds, options.only), time.perf_counter()
-    for part in (overhead, imports, bound_by_memory, throughput, along_an_axis, gated, fused, own_activations, large):
+    for part in (overhead, imports, bound_by_memory, throughput, precisions, along_an_axis, gated, fused, own_activations, large):
         part(show)
     counts = {verdict: sum(row["verdict"] == verdict for row in show.rows) for verdict in ("pass", "FAIL", "unsteady", "not measured")}
     print()
