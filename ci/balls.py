@@ -139,26 +139,28 @@ class Definition:
 
     def __init__(self, definition):
         self._code, self._given = definition._code, definition.parameters
+        self._names = {}
 
-    def at(self, x, which):
-        """Value (0) or derivative (1) at x as an mpf, or None."""
-        before = ctx.prec
+    def at(self, x):
+        """Value and derivative at x as mpf, each None where it is left open."""
+        found, before = [None, None], ctx.prec
         try:
             for ctx.prec in PRECISIONS:
-                found = self._ball(x)
-                ball = found and found[which]
-                if ball is None or not ball.is_finite():
-                    continue
-                if ball.rel_accuracy_bits() >= ENOUGH or abs(ball) < NOTHING or ball.is_zero():
-                    with mpmath.workprec(ctx.prec):
-                        return mpmath.mpf(ball.mid()._mpf_)
+                balls = self._balls(x)
+                for which, ball in enumerate(balls):
+                    if found[which] is None and ball.is_finite() and (ball.rel_accuracy_bits() >= ENOUGH or abs(ball) < NOTHING):
+                        with mpmath.workprec(ctx.prec):
+                            found[which] = mpmath.mpf(ball.mid()._mpf_)
+                if None not in found:
+                    break
         finally:
             ctx.prec = before
-        return None
+        return found
 
-    def _ball(self, x):
-        names = _NAMES | {"pi": arb.pi()} | {name: _as_given(p) for name, p in self._given.items()} | {"x": Dual(arb(x), arb(1))}
+    def _balls(self, x):
+        if ctx.prec not in self._names:
+            self._names[ctx.prec] = _NAMES | {"pi": arb.pi()} | {name: _as_given(p) for name, p in self._given.items()}
         try:
-            return _parts(eval(self._code, names))
+            return _parts(eval(self._code, self._names[ctx.prec] | {"x": Dual(arb(x), arb(1))}))
         except (Undecided, ZeroDivisionError):
-            return None
+            return ()

@@ -59,6 +59,7 @@ SPAN = 1 << 23  # what one thread does at a time
 ALL = 2**32
 QUANTITIES = {"value": (0,), "grad": (1,), "value_and_grad": (0, 1), "backward": (1,), "backward_from_output": (1,)}
 LEVELS = ("v2", "v3", "v4")
+FROM_OUTPUT = 3000  # points of float64 where the derivative is taken from the output: each is an equation for mpmath to solve
 NEAR = 1.0  # how far from a derivative's zero errors may count in units of the term that cancels, as in tests/reference.py
 FORMATS = {"float16": (-14, 10, 65504.0), "bfloat16": (-126, 7, 3.3895313892515355e38), "float32": (-126, 23, 3.4028234663852886e38)}
 
@@ -474,14 +475,19 @@ def points64(record, count):
     return np.unique(x)
 
 
-def exact64(name, mode, which, x):
-    """The exact results: nearest float64 and what is left; NaN where a branch goes two ways."""
+def exact64(name, mode, x):
+    """The exact results at x, for each output: nearest float64 and what is left; NaN where a branch goes two ways."""
     definition = definition_of(catalog.find(name), mode, "float64")
     at_once = balls.Definition(definition) if balls and mode != "backward_from_output" else None
-    numbers = []
+    results = []
     for v in map(float, x):
-        found = at_once.at(v, which) if at_once else None
-        numbers.append(by_mpmath(definition, mode, which, v) if found is None else found)
+        found = at_once.at(v) if at_once else (None, None)
+        results.append([by_mpmath(definition, mode, which, v) if found[which] is None else found[which] for which in QUANTITIES[mode]])
+    return [nearest64(numbers) for numbers in zip(*results, strict=True)]
+
+
+def nearest64(numbers):
+    """The nearest float64 and what is left, in units of its spacing."""
     there = [not mpmath.isnan(n) for n in numbers]
     near, rest = np.full(len(numbers), np.nan), np.zeros(len(numbers))
     exact = reference.Exact([n for n in numbers if not mpmath.isnan(n)])
@@ -510,7 +516,7 @@ def measure64(task, count, processes, advance):
     x = points64(record, count)
     if task.mode == "backward_from_output":
         with np.errstate(all="ignore"):
-            x = np.unique(fastact.get(record.name)(x[:: 10 if x.size > 2000 else 1]))
+            x = np.unique(fastact.get(record.name)(x[:: max(x.size // FROM_OUTPUT, 1)]))
         x = x[np.isfinite(x)]
     x = x[~np.isin(x, left_out(record.name, task.mode))]
     parts = np.array_split(x, max(len(x) // 200, 1))
@@ -518,14 +524,12 @@ def measure64(task, count, processes, advance):
     task.call(x, np.ones(x.size), out)
     by = "ball arithmetic" if balls and task.mode != "backward_from_output" else "mpmath"
     result = {"scan": f"{x.size:,} points, {by}", "inputs": int(x.size)}
-    for which, y in zip(QUANTITIES[task.mode], out, strict=True):
-        near, rest = [], []
-        same = [[v] * len(parts) for v in (record.name, task.mode, which)]
-        for part, found in zip(parts, processes.map(exact64, *same, parts), strict=True):
-            near.append(found[0])
-            rest.append(found[1])
-            advance(part.size)
-        near, rest = np.concatenate(near), np.concatenate(rest)
+    exact = []
+    for part, found in zip(parts, processes.map(exact64, *[[v] * len(parts) for v in (record.name, task.mode)], parts), strict=True):
+        exact.append(found)
+        advance(part.size)
+    for i, (which, y) in enumerate(zip(QUANTITIES[task.mode], out, strict=True)):
+        near, rest = (np.concatenate([found[i][k] for found in exact]) for k in (0, 1))
         there = ~np.isnan(near)
         at, y, near, rest = x[there], y[there], near[there], rest[there]
         half = 0.5 if task.mode == "backward_from_output" else 0.0
