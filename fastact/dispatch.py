@@ -262,7 +262,10 @@ def tuning():
 def measured(record, mode, precision, backend):
     """Nanoseconds an element of this kernel on one thread, data in cache; None where nobody measured."""
     row = tuning()["ns_per_element"].get(record.kernel_name, {}).get(mode, {}).get(language.type_of(precision), {})
-    return row.get(f"cython-{cython.level()}" if backend == "cython" else backend)
+    if backend != "cython":
+        return row.get(backend)
+    levels = cython.levels()  # the best one first; one that nobody measured costs no more than the next
+    return next((row[key] for level in levels[levels.index(cython.level()) :] if (key := f"cython-{level}") in row), None)
 
 
 def ready(record, mode, precision, backend):
