@@ -465,7 +465,7 @@ def points64(record, count):
     spots += [s * float(c) for c in _constants() if 2**-14 < abs(c) < 2**10 for s in (-1, 1)]
     steps = np.ldexp(rng.uniform(-1, 1, count // 10), -rng.integers(0, 52, count // 10))
     around = np.asarray(spots)[np.arange(count // 10) % len(spots)] + steps
-    x = np.concatenate([wide * rng.choice([-1.0, 1.0], wide.size), middle, around, reference.interesting(record, np.float64)])
+    x = np.concatenate([wide * rng.choice([-1.0, 1.0], wide.size), middle, around, reference.interesting(record, np.float64), tails64(record, count // 10)])
     x = x[np.isfinite(x)]
     domain = record.domain
     if domain:
@@ -473,6 +473,15 @@ def points64(record, count):
     if record.reach:
         x = x[np.abs(x) < float(record.reach)]
     return np.unique(x)
+
+
+def tails64(record, count):
+    """Up to `count` points where value or derivative is about to underflow or to overflow: a narrow range, and the last one of many formulas."""
+    x = np.linspace(-800, 800, 2_000_001)
+    with np.errstate(all="ignore"):
+        results = [np.abs(y) for y in fastact.get(record.name).value_and_grad(x)]
+    at_end = np.logical_or.reduce([((y < 2.0**-980) & (y > 0)) | ((y > 2.0**980) & np.isfinite(y)) for y in results])
+    return x[at_end][:: max(np.count_nonzero(at_end) // max(count, 1), 1)]
 
 
 def exact64(name, mode, x):

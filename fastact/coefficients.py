@@ -107,16 +107,16 @@ HALF_PI_LOW = {
     "single": 0.0,
 }
 
-# 2 sqrt(2 / pi) with so few digits that its differences to numbers up to 32 are exact, and what that is rounded by.
+# 2 sqrt(2 / pi) with so few digits that its differences to numbers up to 32 (float32) or 64 are exact, and what that is rounded by.
 GELU_LINEAR = {
     "float32": 1.5957698822021484,
-    "float64": 1.5957691216057306,
+    "float64": 1.5957691216057341,
     "half": 1.5957691669464111,
     "single": 1.5957691216057308,
 }
 GELU_LINEAR_LOW = {
     "float32": -7.605964356116601e-07,
-    "float64": 1.223515168339221e-16,
+    "float64": -3.430362161966579e-15,
     "half": 0.0,
     "single": 0.0,
 }

@@ -67,7 +67,6 @@ from .primitives import (
     log1p_or_log,
     log1p_whole,
     mills_far,
-    mills_near,
     mills_near_parts,
     mills_parts,
     power,
@@ -607,8 +606,8 @@ def normal(u, low, spread):
     a = minimum(abs(u), GAUSS_REACH)
     rest = copysign(1, u) * low
     q, n = gauss_parts_near(a, rest)
-    m = mills_near(a, rest)
-    tail = scale(fma(q, m, m), n)
+    m, m_low = mills_near_parts(a, rest)
+    tail = scale(times_exp(q, m, m_low), n)
     return select(u < 0, tail, 1 - tail), scale(spread * PHI0 * (1 + q), n)
 
 

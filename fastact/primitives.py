@@ -148,11 +148,6 @@ def expm1_whole(x):
     return fma(p, q, p - select(x > 1, UNBIAS, 1 / UNBIAS)) * select(x > 1, 1 / UNBIAS, UNBIAS)
 
 
-def square_rest(a, square):
-    """What the rounding of ``square = a * a`` lost, exactly."""
-    return product_rest(a, a, square)
-
-
 def small_log1p(z):
     """log1p(z), -0.5 <= z <= 1."""
     v = z / (2 + z)
@@ -219,15 +214,16 @@ def mills(a):
     f = fma(g, v, MILLS_0)
     high = r * f
     error = lost(fma(-r, a, fma(-r, MILLS_K, 1)))  # of d and r; what it does to the ratio follows from the ratio's derivative
-    low = fma(-(d * error), fma(a, high, -PHI0), lost(fma(r, f, -high)))
-    return high, low, lost(r * fma(v, fma(h, v, MILLS_1 - g), fma(g, v, MILLS_0 - f)))
+    low = fma(-(d * error), fma(a, high, -PHI0), lost(fma(r, fma(g, v, MILLS_0 - f), fma(r, f, -high))))
+    return high, low, lost(r * v * fma(h, v, MILLS_1 - g))
 
 
 def gauss_parts_near(a, low):
     """As `gauss_parts`, of a + low, where low is no larger than some rounding errors of a."""
-    square = a * a
-    r, n = reduced(-0.5 * square)
-    return small_expm1(fma(-a, low, fma(-0.5, square_rest(a, square), r))), n
+    n = fma(a * a, -HALF_LOG2E, ROUNDING_MAGIC)
+    multiple = product_sum(n, TWICE_LN2_HIGH, -MAGIC_LN2)
+    r = product_sum(-a, a, -multiple) + fma(multiple, -LN2_RATIO, -2 * a * low)
+    return r * polynomial(r, EXPM1_OF_HALF), n
 
 
 def mills_parts(a):
@@ -246,12 +242,6 @@ def mills_near_parts(a, rest):
     """Return high, low whose sum is Phi(-b) * exp(b * b / 2) for b = a + rest, where rest is no larger than some rounding errors of a."""
     high, low, lower = mills(a)
     return high, fma(rest, fma(a, high, -PHI0), low)  # by the ratio's derivative
-
-
-def mills_near(a, rest):
-    """Phi(-b) * exp(b * b / 2) for b = a + rest, in one number."""
-    high, low = mills_near_parts(a, rest)
-    return high + low
 
 
 def square_exp_parts(a):
