@@ -378,10 +378,12 @@ def measure_holes(task, which, measure):
             continue
         found.append(f"[{low:.4g}, {high:.4g}]")
         bits = np.unique(np.linspace(first, last, 60 + 10 * ((last - first) >> 23)).astype(np.uint32))
-        x = bits.view(np.float32)
+        held = numpy_dtype(task.dtype)
         with np.errstate(all="ignore"), mpmath.workprec(series.PRECISION):
+            x = np.unique(bits.view(np.float32).astype(held)).astype(np.float32)
+            x = x[np.isfinite(x)]
+            bits = x.view(np.uint32)
             near = np.array([definition.nearly(float(v), which) for v in x])
-            held = numpy_dtype(task.dtype)
             out = [np.empty(x.size, held) for _ in QUANTITIES[task.mode]]
             gradient = gradients(bits, held)
             task.call(x.astype(held), gradient, out)
