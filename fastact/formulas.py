@@ -755,7 +755,7 @@ def sqrtsoftplus(x):
     g = sqrt(fma(w, polynomial(w, LOG1P), 2) / (2 + z))  # sqrt(log1p(z) / z)
     y = sqrt(x + small_log1p(z))
     s = select(x < 0, g, y)
-    return select(x < 0, h * g, y), 0.5 * select(x < 0, h, 1) / fma(s, z, s)
+    return select(x < 0, h * g, y), 0.5 * select(x < 0, h, 1) / fma(minimum(s, LARGEST), z, s)  # 0 * inf would be NaN
 
 
 # --- x times a sigmoid ---------------------------------------------------------------------------------------------------

@@ -318,7 +318,7 @@ class _Graph:
 
     def square_exp_parts(self, a):
         square = self.multiply(a, a)
-        return self.exp_parts(self.negative(square), None if self.wide else self.negative(self.call(primitives.square_rest, [a, square])[0]))
+        return self.exp_parts(self.negative(square), None if self.wide else self.negative(self.product_rest(a, a, square)))
 
     def half_expm1_parts(self, x):
         if self.exponential == "parts":
@@ -336,7 +336,7 @@ class _Graph:
 
     def gauss_parts_near(self, a, near):
         half, square = self.const(-0.5), self.multiply(a, a)
-        low = None if self.wide else self.multiply(half, self.call(primitives.square_rest, [a, square])[0])
+        low = None if self.wide else self.multiply(half, self.product_rest(a, a, square))
         if near not in (self.const(0), self.nothing):
             by_near = self.negative(self.multiply(a, near))
             low = by_near if low is None else self.add(low, by_near)
