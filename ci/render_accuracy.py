@@ -39,7 +39,8 @@ What fastact promises, and tests:
 
 The reference is no other float library. It is each activation's definition, in multiple precision by mpmath; its derivative is the
 coefficient of its power series. For float32 that becomes tables of Taylor polynomials, whose error is below 1e-4 ULP of float32
-(`python ci/verify.py --check-reference`), so that all 2^32 inputs can be compared. At kinks the derivative is a convention, which is not compared.
+(`python ci/verify.py --check-reference`), so that all 2^32 inputs can be compared. Points of
+float64 are decided by ball arithmetic, which bounds its own error, where python-flint is installed. At kinks the derivative is a convention, which is not compared.
 """
 
 
