@@ -4,10 +4,10 @@ Ten to forty times as fast as mpmath, and needs python-flint. A point that it le
 range, say) is None, and is mpmath's to decide.
 """
 
+import fractions
 import operator
 
 import mpmath
-import reference
 from flint import arb, ctx, fmpq
 
 PRECISIONS = (128, 320, 700, 1500, 3600)  # bits; the last resolves sigmoid's derivative to the end of float64
@@ -130,7 +130,7 @@ def _as_given(number):
     near = float(number)
     if mpmath.mpf(near) == number:
         return arb(near)
-    exact = reference.fractions.Fraction(near).limit_denominator(6)
+    exact = fractions.Fraction(near).limit_denominator(6)
     return arb(fmpq(exact.numerator, exact.denominator))
 
 
