@@ -134,7 +134,9 @@ struct Pool {
     std::condition_variable done;
     char pad2[128];
     std::atomic<bool> busy{false};        // who sets it owns everything below, and may publish a job
-    std::atomic<int> awake{0};            // workers that spin (or work), so that a hand-over takes 1 or 2 µs
+    // Workers that spin or work, so that a hand-over takes 1 or 2 µs, and those on their way: woken in this call they may be there in
+    // the next one (a virtual machine's idle processor takes 150 µs), and whoever is not leaves his share to the others.
+    std::atomic<int> awake{0};
     int started = 0;
     Worker *workers[MAX_WORKERS];
     std::atomic<double> missed_ns{0}, missed_at{0};
@@ -181,6 +183,7 @@ struct Pool {
                 worker.steer(true);
                 worker.asleep.store(false, std::memory_order_relaxed);
             }
+            awake.fetch_add(1, std::memory_order_relaxed);
             worker.wake.notify_one();
         }
     }
@@ -195,7 +198,6 @@ void worker_main(Pool *pool, Worker *self, int index) {
         return true;
     };
     for (;;) {
-        pool->awake.fetch_add(1, std::memory_order_relaxed);
         while (spin(spin_ns.load(std::memory_order_relaxed), help)) {}
         pool->awake.fetch_sub(1, std::memory_order_relaxed);
         std::unique_lock<std::mutex> lock(self->mutex);
@@ -207,6 +209,7 @@ void worker_main(Pool *pool, Worker *self, int index) {
 
 bool Pool::start() {
     Worker *self = nullptr;
+    awake.fetch_add(1, std::memory_order_relaxed);
 #if !defined(_WIN32)
     sigset_t all, before;   // signals are the business of the program's own threads
     sigfillset(&all);
@@ -219,6 +222,7 @@ bool Pool::start() {
         thread.detach();
         workers[started++] = self;
     } catch (...) {   // no thread, no memory: work with those there are
+        awake.fetch_sub(1, std::memory_order_relaxed);
         delete self;
         self = nullptr;
     }
@@ -346,9 +350,11 @@ int team_size(double serial_ns) {
 
     const int awake = pool->awake.load(std::memory_order_relaxed);
     const int worth_hot = int(std::min<double>(most, serial_ns / hot)), worth_waking = int(std::min<double>(most, serial_ns / cold));
+    int coming = awake;
     if (worth_waking <= awake && awake < worth_hot) {
         // Too short to pay a wake-up for this call. But many such calls in a row (a training loop) soon lose more than one
-        // costs: then wake a worker for the calls to come; it keeps spinning between them.
+        // costs: then wake a worker for the calls to come; it keeps spinning between them. It may help with this one already: after
+        // a call that takes longer than it spins it would sleep again.
         const double spin = spin_ns.load(std::memory_order_relaxed), now = now_ns();
         // (out of the cache a call takes a few times its estimate)
         const bool row = now - pool->missed_at.load(std::memory_order_relaxed) < 4 * serial_ns + spin;
@@ -356,14 +362,14 @@ int team_size(double serial_ns) {
         if (missed >= cold && spin > 0) {
             missed = 0;
             if (!pool->busy.exchange(true, std::memory_order_acquire)) {
-                pool->wake(awake + 1);
+                pool->wake(++coming);
                 pool->busy.store(false, std::memory_order_release);
             }
         }
         pool->missed_ns.store(missed, std::memory_order_relaxed);
         pool->missed_at.store(now, std::memory_order_relaxed);
     }
-    return 1 + std::max(std::min(awake, worth_hot), worth_waking);
+    return 1 + std::max(std::min(coming, worth_hot), worth_waking);
 }
 
 void parallel(task_fn task, void *context, intptr_t chunks, int team) {
