@@ -187,6 +187,19 @@ def third_low(precision):
     return mpf(0) if precision in REDUCED else mpf(rounded(mpf(1) / 3 - mpf(rounded(mpf(1) / 3, precision)), precision))
 
 
+def erf_exponent(precision):
+    """-log(erfc(a)) / a; the error is relative to erf(a) = 1 - exp(-a P(a))."""
+    largest, degree = ERF_LARGEST, {"single": 12}[precision]
+    grid = chebyshev_grid(0, largest, 14 * (degree + 2))[1:]
+    values = {a: -mpmath.log(mpmath.erfc(a)) / a for a in grid}
+    c, error, _ = fit(values.get, lambda a: a / mpmath.expm1(a * values[a]), grid, range(degree + 1), precision)
+    return c, f"degree {degree}, {in_bits(error)}"
+
+
+def sine_square_ratio(w):
+    return mpmath.sin(mpmath.sqrt(w)) ** 2 / w
+
+
 def sine_rest_ratio(w):
     return (mpmath.sin(mpmath.sqrt(w)) / mpmath.sqrt(w) - 1) / w
 
@@ -226,6 +239,14 @@ def mills_polynomial(precision):
     return in_reciprocal(lambda a, r: mills(a) / r, MILLS, precision)
 
 
+GELU_FLAT = mpmath.findroot(lambda a: mills(a) - a / mpmath.sqrt(2 * mpmath.pi), mpf("0.75"))  # gelu'(-a) = 0
+
+
+def gelu_slope(precision):
+    """gelu'(-a) exp(a^2 / 2) / (GELU_FLAT - a)."""
+    return in_reciprocal(lambda a, r: (mills(a) - a / mpmath.sqrt(2 * mpmath.pi)) / (GELU_FLAT - a), {"single": (*MILLS[precision][:3], 11)}, precision)
+
+
 def expm1_of_half(precision):
     degree = {"float32": 5, "float64": 10, "half": 4, "single": 6}[precision]
     bound = mpmath.log(2) * mpf("1.01")
@@ -234,6 +255,7 @@ def expm1_of_half(precision):
     return c, f"degree {degree}, {in_bits(error)} of exp(r / 2)"
 
 
+ERF_LARGEST = mpf("4.1")  # beyond, erf rounds to 1 in float32
 SELU_SCALE = mpf("1.0507009873554805")
 NEAR = mpf(53) / 64  # below, exp(-a^2 / 2) needs no power of two
 NEAR_DEGREE = {"float32": 4, "float64": 8}
@@ -289,6 +311,9 @@ PHI_FAR_TEXT = """Phi(-a) exp(a^2 / 2) = 1 / (a b + N(a) / D(a)), b = sqrt(2 pi)
 
 HAZARD_TEXT = """phi(a) / Phi(-a) = a P(1 / a^2) of the normal distribution, asymptotically; a >= 14 (float32) or 38 (float64)."""
 ERF_TEXT = """erf(x) = x + x P(x * x), 0 <= x <= 0.84."""
+ERF_EXPONENT_TEXT = """erf(a) = -expm1(-a P(a)), 0 <= a <= 4.1."""
+SINE_SQUARE_TEXT = """sin(r)^2 = w P(w), w = r * r, |r| <= 1.01 pi/2."""
+GELU_SLOPE_TEXT = """gelu'(-a) exp(a^2/2) = R(a) - a / sqrt(2 pi) = (GELU_FLAT - a) P(v), with R and v as MILLS has them."""
 TANH_REST_TEXT = """x - tanh(x) = x**3 (P(x * x) + THIRD_LOW), 0 <= x <= 1.1875."""
 SINE_TEXT = """sin(x) = x + x**3 P(x * x), |x| <= 0.9: more than pi / 4, for what rounding adds."""
 COSINE_TEXT = """cos(x) = 1 - x * x / 2 + x**4 P(x * x), |x| <= 0.9."""
@@ -355,9 +380,13 @@ def make():
         ("GELU_CUBIC", "2 sqrt(2 / pi) * 0.044715", 2 * mpmath.sqrt(2 / mpmath.pi) * 44715 / 1000000),
         ("SQRT2", "sqrt(2)", mpmath.sqrt(2)),
         ("HALF_PI", "pi / 2", mpmath.pi / 2),
+        ("PI", "pi", mpmath.pi),
+        ("GELU_FLAT", "where gelu's derivative is 0, less the sign", GELU_FLAT),
     ):
         high = {p: rounded(number, p) for p in TYPES}
-        low = {p: rounded(number - mpf(high[p]), p) for p in TYPES} | dict.fromkeys(REDUCED, 0.0)
+        low = {p: rounded(number - mpf(high[p]), p) for p in TYPES}
+        if name not in ("PI", "GELU_FLAT"):  # what accuracy="high" alone has does miss it
+            low |= dict.fromkeys(REDUCED, 0.0)
         parts.append(comment(f"{text}, and what that is rounded by.") + table(name, high) + table(f"{name}_LOW", low))
     linear = 2 * mpmath.sqrt(2 / mpmath.pi)
     fewer = {"float32": 4, "float64": 5}  # gelu_tanh adds it to as much as 9 and 34
@@ -386,8 +415,12 @@ def make():
         ("COSINE", COSINE_TEXT, lambda p: plain(cosine_rest_ratio, mpf("0.81"), {"float32": 3, "float64": 7}, p)),
         ("MILLS", MILLS_TEXT, mills_polynomial),
         ("ATAN", ATAN_TEXT, atan),
+        ("ERF_EXPONENT", ERF_EXPONENT_TEXT, erf_exponent),
+        ("SINE_SQUARE", SINE_SQUARE_TEXT, lambda p: plain(sine_square_ratio, (mpmath.pi / 2 * mpf("1.01")) ** 2, {"single": 6}, p)),
+        ("GELU_SLOPE", GELU_SLOPE_TEXT, gelu_slope),
     ):
-        head, both = polynomial(name, text, function, TYPES if name in ("SINE", "COSINE", "ATAN") else tuple(SIGNIFICANT))
+        precisions = {"SINE": TYPES, "COSINE": TYPES, "ATAN": TYPES} | dict.fromkeys(("ERF_EXPONENT", "SINE_SQUARE", "GELU_SLOPE"), ("single",))
+        head, both = polynomial(name, text, function, precisions.get(name, tuple(SIGNIFICANT)))
         parts.append(head + table(name, {p: c for p, (c, _) in both.items()}))
     for name, text, function in (("EXPM1_OF_HALF", EXPM1_OF_HALF_TEXT, expm1_of_half), ("PHI_NEAR", PHI_NEAR_TEXT, phi_near)):
         head, both = polynomial(name, text, function, TYPES if name == "PHI_NEAR" else tuple(SIGNIFICANT))

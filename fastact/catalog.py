@@ -117,22 +117,33 @@ class Record(collections.namedtuple("Record", _FIELDS)):
         """The parameters a call of this mode accepts: a value has no use for conventions."""
         return self.given(mode) if mode == "value" else self.parameters
 
-    def function(self, mode):
-        """The formula that serves this mode."""
-        return self.from_output if mode == "backward_from_output" else self.formula
+    def function(self, mode, precision=""):
+        """The formula that serves this mode in this precision."""
+        if mode == "backward_from_output":
+            return self.from_output
+        return (self._at_high_accuracy if precision == "single" else None) or self.formula
 
-    def at_defaults(self, mode):
+    def at_defaults(self, mode, precision=""):
         """The formula of x alone that a kernel may use while all parameters have their defaults, or None."""
-        return None if mode == "backward_from_output" else getattr(self.formula, "at_defaults", None)
+        if mode == "backward_from_output" or (precision == "single" and self._at_high_accuracy):
+            return None
+        return getattr(self.formula, "at_defaults", None)
+
+    @property
+    def _at_high_accuracy(self):
+        return getattr(self.formula, "at_high_accuracy", None)
 
     def precision(self, mode, wanted):
         """What kernels are made in for a wanted precision: a reduced one where that pays, otherwise its type.
 
         All modes that give the value or the derivative have the same, so that a number is the same to the bit in all of them. "single" is no
-        good where a result has zeros, near which all digits of its terms are wanted; nor is any where multiples of pi are taken off.
+        good where a result has zeros, near which all digits of its terms are wanted; nor is any where multiples of pi are taken off:
+        unless a formula is made for it.
         """
         if wanted not in language.REDUCED or mode in (TRAINING, "backward_from_output") or records().get(self.kernel_name) is not self.base:
             return language.type_of(wanted)
+        if wanted == "single" and self._at_high_accuracy:
+            return wanted
         zeros = wanted == "single" and (self.value_zero or self.derivative_zero)
         return language.type_of(wanted) if zeros or self.reach or not reduces(self.formula, wanted) else wanted
 
@@ -141,9 +152,9 @@ class Record(collections.namedtuple("Record", _FIELDS)):
         """Every name that it has anywhere."""
         return tuple(dict.fromkeys([self.name, *self.aliases, *[name for names in self.like.values() for name, _ in names]]))
 
-    def functions(self, mode):
+    def functions(self, mode, precision):
         """The formulas that a kernel of this mode calls."""
-        return (self.formula, self.parameter_gradients) if mode == TRAINING else (self.function(mode),)
+        return (self.formula, self.parameter_gradients) if mode == TRAINING else (self.function(mode, precision),)
 
     def ufunc_name(self, mode):
         """The name of this mode's ufunc, as `fastact.ufuncs` has it."""

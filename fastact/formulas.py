@@ -13,9 +13,11 @@ import math
 from . import coefficients
 from .coefficients import ERF, EXPM1, LOG1P, TANH_REST
 from .language import (
+    ROUNDING_MAGIC,
     abs_at_most,
     activation,
     at_defaults,
+    at_high_accuracy,
     biased_power,
     constant,
     copysign,
@@ -32,9 +34,11 @@ from .language import (
     sqrt,
 )
 from .primitives import (
+    ALL_EXPM1,
     BIASED_SQRT_2PI,
     ERFC_REACH,
     EXP_REACH,
+    FAR,
     GAUSS_REACH,
     HAZARD_REACH,
     INFINITY,
@@ -47,12 +51,15 @@ from .primitives import (
     PHI_FAR_D,
     PHI_FAR_REST,
     PHI_NEAR_REST,
+    PI,
+    PI_LOW,
     SINE_REACH,
     SQRT2,
     SQRT2_LOW,
     SQUARE_REACH,
     UNBIAS,
     biased_exp,
+    erf_high,
     exp,
     exp_expm1_parts,
     exp_parts,
@@ -61,6 +68,7 @@ from .primitives import (
     expm1_whole,
     gauss_parts,
     gauss_parts_near,
+    gelu_high_parts,
     half_expm1_parts,
     hazard,
     log,
@@ -74,6 +82,7 @@ from .primitives import (
     reduced,
     scale,
     sine_parts,
+    sine_square,
     small_log1p,
     square_exp_parts,
     times_exp,
@@ -587,6 +596,12 @@ def erf(x):
     return select(w < 0.84, near, copysign(far, x)), scale(TWO_OVER_SQRT_PI * (1 + q), n)
 
 
+@at_high_accuracy(erf)
+def erf_at_high_accuracy(x):
+    a = minimum(abs(x), ERFC_REACH)
+    return copysign(erf_high(abs(x)), x), TWO_OVER_SQRT_PI * exp(-a * a)
+
+
 @activation(
     definition="erfc(x)", numpy="scipy.special.erfc(x)", numpy_grad="-1.1283791670955126 * np.exp(-x * x)", ulp=(3, 4),
     like={"torch": "erfc", "jax": "erfc", "tensorflow": "erfc", "scipy": "erfc"},
@@ -734,6 +749,14 @@ def squareplus(x, b=4.0):
     m = minimum(a, SQUARE_REACH)
     left = select(a > SQUARE_REACH, far, 0.5 * b) / select(a > SQUARE_REACH, a, fma(m, m, b) + m * s)
     return select(x < 0, 0.25 * b / (half + (abs(x) - a)), fma(0.5, s, 0.5 * x)), select(x < 0, left, half / s)
+
+
+@at_high_accuracy(squareplus)
+def squareplus_at_high_accuracy(x, b=4.0):
+    s = sqrt(fma(x, x, b))
+    twice = s + abs(x)
+    slope = 0.5 * b / (twice * s)
+    return select(x < 0, 0.5 * b / twice, 0.5 * twice), select(x < 0, slope, 1 - slope)
 
 
 @from_output(squareplus)
@@ -884,6 +907,12 @@ def gelu(x):
     return value, fma(select(far, copysign(fma(p, q, p), -x), x), select(far, left, middle), step)
 
 
+@at_high_accuracy(gelu)
+def gelu_at_high_accuracy(x):
+    left, slope = gelu_high_parts(minimum(abs(x), GAUSS_REACH))
+    return select(x < 0, left, x + left), select(x < 0, slope, 1 - slope)
+
+
 @activation(
     definition="min(x * erfc(-x / sqrt(2)) / 2, 10)", numpy="np.clip(x * (p := 0.5 * (1 + scipy.special.erf(x / 2**0.5))), -10, 10)",
     numpy_grad="np.where(y < 10, p + x * np.exp(-0.5 * x * x) * 0.3989422804014327, 0)", ulp=(3, 4),
@@ -893,6 +922,12 @@ def gelu(x):
 def gelu_10(x):
     """gelu that ends at 10."""
     y, dy = gelu(x)
+    return minimum(y, 10), select(x > 10, 0, dy)
+
+
+@at_high_accuracy(gelu_10)
+def gelu_10_at_high_accuracy(x):
+    y, dy = gelu_at_high_accuracy(x)
     return minimum(y, 10), select(x > 10, 0, dy)
 
 
@@ -954,6 +989,17 @@ def dish(x):
     return select(x < -0.25, value, x * fma(copysign(0.5, x), k, 0.5)), select(x < 0, slope, 1 - slope)
 
 
+@at_high_accuracy(dish)
+def dish_at_high_accuracy(x):
+    a = minimum(abs(x), FAR)
+    square = fma(a, a, 1)
+    s = sqrt(square)
+    h = 1 / fma(a, s, square)  # 1 - a / s
+    left = -0.5 * a * h
+    slope = -0.5 * h * fma(h, h - 3, 1)
+    return select(x < 0, left, x + left), select(x < 0, slope, 1 - slope)
+
+
 @activation(
     definition="alpha_p * x * x + beta * x if x > 0 else alpha_n * (expm1(x) - x) + beta * x",
     numpy="np.where(x > 0, alpha_p * x * x, alpha_n * ((e := np.expm1(np.minimum(x, 0))) - x)) + beta * x",
@@ -976,6 +1022,19 @@ def xielu(x, alpha_p=0.8, alpha_n=0.8, beta=0.5):
     value = fma(alpha_n * p, select(p == 1, square * h, q), select(p == 1, beta * a, left))
     slope = fma(alpha_n * p, q, fma(alpha_n, p - 1, beta))
     return select(x >= 0, x * fma(alpha_p, x, beta), value), select(x >= 0, fma(2 * alpha_p, x, beta), slope)
+
+
+@at_high_accuracy(xielu)
+def xielu_at_high_accuracy(x, alpha_p=0.8, alpha_n=0.8, beta=0.5):
+    r, n = reduced(maximum(minimum(x, 0), -EXP_REACH))
+    square = r * r
+    h = polynomial(r, ALL_EXPM1)
+    p = power(n)
+    e = fma(p, fma(square, h, r), p - 1)
+    near = x > EXPM1_REACH
+    c = beta - alpha_n
+    left = fma(alpha_n, select(near, square * h, e), select(near, beta, c) * maximum(x, -LARGEST))
+    return select(x >= 0, x * fma(alpha_p, x, beta), left), select(x >= 0, fma(2 * alpha_p, x, beta), fma(alpha_n, e, beta))
 
 
 @parameter_gradients(xielu)
@@ -1001,6 +1060,18 @@ def snake(x, alpha=1.0):
     wave = fma(select(odd == 1, -s, s), s * r, x + select(odd == 1, r, 0))  # the square of the sine, or 1 less that of the cosine
     slope = fma(-less, both, both)  # 1 + sin(2 u), the square of 1 - less, which is rounded in one of the two
     return select(abs(u) < SINE_REACH, select(x == 0, x, wave), x + 0.5 * r), select(abs(u) < SINE_REACH, slope, select(x == x, 1, x))
+
+
+@at_high_accuracy(snake)
+def snake_at_high_accuracy(x, alpha=1.0):
+    u = alpha * x
+    low = fma(alpha, x, -u)
+    n = fma(u, 1 / PI, ROUNDING_MAGIC) - ROUNDING_MAGIC
+    # 1 + sin(2 u) is 2 sin(u + pi / 4)**2.
+    m = (fma(u, 1 / PI, 0.25) + ROUNDING_MAGIC) - ROUNDING_MAGIC - 0.25
+    wave = fma(sine_square(fma(-n, PI, u)), 1 / alpha, x)
+    slope = 2 * sine_square(fma(-m, PI, u) + fma(-m, PI_LOW, low))
+    return select(abs(u) < SINE_REACH, select(x == 0, x, wave), x + 0.5 / alpha), select(abs(u) < SINE_REACH, slope, select(x == x, 1, x))
 
 
 @parameter_gradients(snake)

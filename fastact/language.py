@@ -97,6 +97,16 @@ def at_defaults(formula):
     return mark
 
 
+def at_high_accuracy(formula):
+    """Mark a second formula, of the same arguments, for ``accuracy="high"`` alone: for float32, which float64 has digits to spare for."""
+
+    def mark(function):
+        formula.at_high_accuracy = function
+        return function
+
+    return mark
+
+
 def from_output(formula, *, nonnegative=()):
     """Mark a second formula: the derivative of `formula` as a function of its output.
 

@@ -7,7 +7,7 @@ power of two is applied, and the result is rounded once where it is subnormal.
 import math
 
 from . import coefficients
-from .coefficients import COSINE, EXPM1, EXPM1_OF_HALF, HAZARD, LOG1P, MILLS, SINE
+from .coefficients import COSINE, ERF_EXPONENT, EXPM1, EXPM1_OF_HALF, GELU_SLOPE, HAZARD, LOG1P, MILLS, SINE, SINE_SQUARE
 from .language import (
     POWER_BIAS,
     PRECISIONS,
@@ -64,6 +64,10 @@ SQRT2_LOW = constant(**coefficients.SQRT2_LOW)
 HALF_PI = constant(**coefficients.HALF_PI)
 HALF_PI_LOW = constant(**coefficients.HALF_PI_LOW)
 TWO_OVER_PI = 2 / math.pi
+PI, PI_LOW = constant(**coefficients.PI), constant(**coefficients.PI_LOW)
+GELU_FLAT, GELU_FLAT_LOW = constant(**coefficients.GELU_FLAT), constant(**coefficients.GELU_FLAT_LOW)
+ALL_EXPM1 = {"single": EXPM1["float64"]}  # for where a result has a zero
+FAR = 2.0**200  # beyond float32, and the square of it is finite in float64
 GAUSS_REACH = constant(float32=15.0, float64=39.0, single=15.0)  # x * exp(-x * x / 2) is 0 from here on
 
 
@@ -265,3 +269,27 @@ def sine_parts(u, low):
     w = r * r
     half = fma(n, 0.5, ROUNDING_MAGIC) - ROUNDING_MAGIC
     return fma(r * w, polynomial(w, SINE), r), fma(-w * w, polynomial(w, COSINE), 0.5 * w), abs(fma(-2, half, n))
+
+
+# --- For accuracy="high" alone: float64 arithmetic for float32, so nothing that a rounding loses is missed ----------------
+
+
+def erf_high(a):
+    """-erf(a), a >= 0; beyond 4.1 that of 4.1, which float32 can't tell from it."""
+    b = minimum(a, 4.1)
+    q, n, e = exp_expm1_parts(-b * polynomial(b, ERF_EXPONENT))
+    return e
+
+
+def gelu_high_parts(a):
+    """gelu and its derivative at -a, a >= 0."""
+    r = 1 / (a + MILLS_K)
+    v = r - MILLS_R0
+    e = exp(-0.5 * a * a)
+    return -a * r * polynomial(v, MILLS) * e, ((GELU_FLAT - a) + GELU_FLAT_LOW) * polynomial(v, GELU_SLOPE) * e
+
+
+def sine_square(r):
+    """sin(r) * sin(r), |r| <= pi / 2."""
+    w = r * r
+    return w * polynomial(w, SINE_SQUARE)

@@ -106,7 +106,7 @@ def kernel(record, mode, precision, varying, writer):
     name = f"{record.name}_{mode}_{precision}" + ("_varying" if varying else "")
     count, tiles = len(record.parameters), precision in language.REDUCED
     arguments = ["x[i]"] + [(f"p{j}[i]" if tiles else f"p[{j} * n + i]") if varying else f"p{j}" for j in range(count)]
-    call = f"{writer.function_name(record.function(mode))}({', '.join(arguments)})"
+    call = f"{writer.function_name(record.function(mode, writer.precision))}({', '.join(arguments)})"
     gradients = [f"d{j}" for j in range(len(record.given(mode)))] if mode == catalog.TRAINING else []
     if tiles:
         head = f"const void *x_at, void *y_at, void *z_at, const {real} *p, intptr_t n, int formats"
@@ -126,7 +126,7 @@ def kernel(record, mode, precision, varying, writer):
     trained = [f"y[{j + 1} * n + i] = z[i] * {name}" for j, name in enumerate(gradients)]
     if gradients:
         trained.insert(0, f"{', '.join(gradients)} = {writer.function_name(record.parameter_gradients)}({', '.join(arguments[: 1 + len(gradients)])})")
-    faster = record.at_defaults(mode)
+    faster = record.at_defaults(mode, writer.precision)
     if faster and not varying:
         condition = " and ".join(f"p{j} == {writer.number(p.default)}" for j, p in enumerate(record.parameters))
         lines += [f"    if {condition}:", *loop(mode, f"{writer.function_name(faster)}(x[i])", "        ", trained), "        return"]
@@ -161,7 +161,7 @@ def generate(reduced=True):
         else:  # for all activations, in as many digits as it takes
             declared.append(f"    {writer.real} biased_power_{precision}({writer.real}) noexcept")
             cells = [cell for cell in cells if cell[1] not in ("backward_from_output", catalog.TRAINING)]
-            functions = [f for r, m, digits in cells if digits == precision for f in (r.function(m), r.at_defaults(m))]
+            functions = [f for r, m, digits in cells if digits == precision for f in (r.function(m, precision), r.at_defaults(m, precision))]
         parts.append(translate.translate([f for f in functions if f is not None], writer))
         for record, mode, digits in cells:
             for varying in (False, True) if record.parameters else (False,):

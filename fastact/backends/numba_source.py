@@ -26,7 +26,7 @@ class NumbaWriter(translate.Writer):
 
 
 def _call(record, mode, writer, arguments):
-    return f"{writer.function_name(record.function(mode))}({', '.join(arguments)})"
+    return f"{writer.function_name(record.function(mode, writer.precision))}({', '.join(arguments)})"
 
 
 def kernel(record, mode, precision, varying):
@@ -36,14 +36,14 @@ def kernel(record, mode, precision, varying):
     parameters = [f"p[{j} * n + i]" if varying else f"p{j}" for j in range(count)]
     call = _call(record, mode, writer, ["x[i]", *parameters])
     scalars = "" if varying else "".join(f"    p{j} = p[{j}]\n" for j in range(count))
-    functions, trained = list(record.functions(mode)), []
+    functions, trained = list(record.functions(mode, precision)), []
     if mode == catalog.TRAINING:
         names = [f"d{j}" for j in range(len(record.given(mode)))]
         arguments = ", ".join(["x[i]", *parameters[: len(names)]])
         trained = [f"{', '.join(names)} = {writer.function_name(record.parameter_gradients)}({arguments})"]
         trained += [f"y[{j + 1} * n + i] = z[i] * {name}" for j, name in enumerate(names)]
     loop = _loop(mode, call, "    ", trained)
-    faster = record.at_defaults(mode)
+    faster = record.at_defaults(mode, precision)
     if faster and not varying:
         functions.append(faster)
         condition = " and ".join(f"p{j} == {writer.number(p.default)}" for j, p in enumerate(record.parameters))
