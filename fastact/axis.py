@@ -40,11 +40,15 @@ def _precision(*dtypes):
     return np.dtype(np.float64 if any(d == np.float64 for d in dtypes) else np.float32)
 
 
-def _array(value, name):
+def _as_array(value, name):
     try:
-        array = np.asarray(value)
+        return np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name}: not an array of numbers ({error})") from None
+
+
+def _array(value, name):
+    array = _as_array(value, name)
     _result_type(array.dtype, name)
     return array
 
@@ -72,9 +76,11 @@ def _axes(axis, ndim):
 
 def _positive(temperature, precision):
     try:
-        value = float(temperature)
+        value = float(temperature if not isinstance(temperature, (str, bytes)) else None)
     except (TypeError, ValueError):
         raise TypeError(f"temperature: expected a number, not {temperature!r}") from None
+    except OverflowError:
+        value = math.inf
     limits = np.finfo(precision)
     if not (1 / float(limits.max) <= value <= float(limits.max)):
         raise ValueError(f"temperature: {temperature!r} is not a positive number that {precision} can divide by")
@@ -84,7 +90,7 @@ def _positive(temperature, precision):
 def _mask(where, shape):
     if where is None or where is True:
         return None
-    mask = np.asarray(where)
+    mask = _as_array(where, "where")
     if mask.dtype != bool:
         raise TypeError(f"where: expected booleans, not dtype {mask.dtype}")
     try:
@@ -114,7 +120,7 @@ def _checked_out(out, shape, result):
 
 
 def _lengths(lengths, axis, shape):
-    found = np.asarray(lengths)
+    found = _as_array(lengths, "lengths")
     if found.ndim != 1 or found.dtype.kind not in "iu" and found.size:
         raise TypeError(f"lengths: expected a sequence of whole numbers, not {lengths!r}")
     if axis not in (-1, 0):
@@ -123,8 +129,10 @@ def _lengths(lengths, axis, shape):
         raise ValueError("lengths: x has no axis to divide")
     if (found < 0).any():
         raise ValueError(f"lengths: {found.min()} is negative")
+    if (found > shape[0]).any():  # before their sum overflows
+        raise ValueError(f"lengths: {found.max()} is more than x has along axis 0, {shape[0]}")
     offsets = np.zeros(found.size + 1, np.intp)
-    np.cumsum(found, out=offsets[1:])
+    np.cumsum(found, out=offsets[1:], dtype=np.intp)
     if offsets[-1] != shape[0]:
         raise ValueError(f"lengths: they add up to {offsets[-1]}, but x has {shape[0]} along axis 0")
     return offsets
@@ -529,6 +537,8 @@ _BACKWARD = """Multiply a gradient by the Jacobian of {name}: its backward pass,
 
 def _backward_of(function, operation, sign, formula, example):
     def backward(grad_output, output, axis=-1, *, temperature=1.0, where=None, out=None, dtype=None, lengths=None):
+        if grad_output is None:  # which would mean a forward pass
+            raise TypeError("grad_output: expected real numbers, not None")
         return _along(operation, output, grad_output, axis, where, out, dtype, lengths, sign, temperature, names=("output", "grad_output"))
 
     backward.__doc__ = _BACKWARD.format(name=function.__name__, formula=formula, example=example)
@@ -582,7 +592,8 @@ def _logsumexp_backward(grad_output, x, axis=-1, *, output=None, keepdims=False,
     array([0.5, 1.5])
     """
     x, g = _array(x, "x"), _array(grad_output, "grad_output")
-    result = np.result_type(_result_type(x.dtype, "x"), _result_type(g.dtype, "grad_output")) if dtype is None else _as_dtype(dtype)
+    result = np.result_type(_result_type(x.dtype, "x"), _result_type(g.dtype, "grad_output"))
+    result = result if dtype is None else _result_type(_as_dtype(dtype), "dtype")
     if lengths is not None:
         offsets = _lengths(lengths, axis, x.shape)
         g = _fitting(g, (offsets.size - 1, *x.shape[1:]))
@@ -591,16 +602,21 @@ def _logsumexp_backward(grad_output, x, axis=-1, *, output=None, keepdims=False,
         axes = _axes(axis, x.ndim)
         kept = tuple(1 if d in axes else n for d, n in enumerate(x.shape))
         g = _fitting(g, kept if keepdims else tuple(n for d, n in enumerate(x.shape) if d not in axes)).reshape(kept)
+    mask = _mask(where, x.shape)
     if out is not None:
         out = _checked_out(out, x.shape, result)
-        g = g.copy() if out is not None and np.may_share_memory(g, out) else g
+    given = out is not None
+    if given:
+        g, mask = (a.copy() if a is not None and np.may_share_memory(a, out) else a for a in (g, mask))
     narrow = result.itemsize < 4  # rounded once, at the end
-    y = softmax(x, axis, where=where, dtype=np.float32 if narrow else result, lengths=lengths, out=None if narrow else out)
+    y = softmax(x, axis, where=mask, dtype=np.float32 if narrow else result, lengths=lengths, out=None if narrow else out)
     with np.errstate(all="ignore"):
         if out is None:
             out = y if isinstance(y, np.ndarray) and y.dtype == result else np.empty(np.shape(y), result)
         np.multiply(y, g, out=out, casting="unsafe")
-    return out if out.ndim else out[()]
+    if mask is not None:  # also where the gradient is not finite
+        out[~mask] = 0
+    return out if given or out.ndim else out[()]
 
 
 def _fitting(g, shape):
@@ -620,6 +636,7 @@ def _prepared(x, axis, where, out, dtype, name="x"):
     """The checked arguments of what NumPy does: x, the axes, the mask, the result's array, and whether it was given."""
     x = _array(x, name)
     result = _result_type(x.dtype if dtype is None else _as_dtype(dtype), name if dtype is None else "dtype")
+    x = x.astype(np.float32) if x.dtype == bool else x  # booleans are masks to `_by_rows`
     axes, mask = _axes(axis, x.ndim), _mask(where, x.shape)
     given = None if out is None else _checked_out(out, x.shape, result)
     return x, axes, mask, np.empty(x.shape, result) if given is None else given, given is not None
@@ -941,7 +958,7 @@ def _maxout_backward(grad_output, which, pieces, axis=-1, *, out=None, dtype=Non
     ndarray
         Of the shape of the input of maxout.
     """
-    g, which = _array(grad_output, "grad_output"), np.asarray(which)
+    g, which = _array(grad_output, "grad_output"), _as_array(which, "which")
     if which.dtype.kind not in "iu":
         raise TypeError(f"which: expected the indices that maxout returned, not dtype {which.dtype}")
     if g.shape != which.shape:

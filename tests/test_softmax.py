@@ -599,6 +599,55 @@ def test_errors_of_the_others():
         fastact.maxout.backward([1.0], [0.5], 2)
 
 
+@pytest.mark.parametrize("function", [fastact.softmax, fastact.softmin, fastact.log_softmax, fastact.logsumexp, fastact.sparsemax])
+def test_a_gradient_that_was_forgotten(function):
+    """A backward pass without a gradient is no forward pass."""
+    with pytest.raises(TypeError, match="^grad_output"):
+        function.backward(None, np.ones(3))
+
+
+@pytest.mark.parametrize("function", FORWARD, ids=lambda f: f.__name__)
+def test_lengths_whose_sum_overflows(function):
+    """They add up to the right number only modulo 2**64."""
+    for lengths in (np.array([2**62] * 4 + [3]), np.array([2**63, 2**63, 3], np.uint64)):
+        with pytest.raises(ValueError, match="^lengths"):
+            function(np.zeros(3), lengths=lengths)
+
+
+def test_ragged_arguments_are_named():
+    for name, wrong in (("where", [[True], [True, False]]), ("lengths", [[1], [1, 2]])):
+        with pytest.raises(ValueError, match=f"^{name}"):
+            fastact.softmax(X, **{name: wrong})
+    with pytest.raises(ValueError, match="^which"):
+        fastact.maxout.backward([1.0], [[1], [1, 2]], 3)
+
+
+def test_temperatures_that_are_no_floats():
+    for wrong, kind in ((10**400, ValueError), (-(10**400), ValueError), ("2", TypeError)):
+        with pytest.raises(kind, match="^temperature"):
+            fastact.softmax(X, temperature=wrong)
+
+
+def test_booleans_are_numbers():
+    x = np.array([[True, False, True], [False, False, False]])
+    for function in (*FORWARD, fastact.hardmax, fastact.sparsemax):
+        for where in (None, [True, True, False]):
+            support.same_bits(function(x, where=where), function(x.astype(np.float32), where=where), function.__name__)
+
+
+def test_backward_of_logsumexp_as_that_of_the_others():
+    """The dtypes that are wanted, and what is masked out has no gradient."""
+    x, where = np.arange(4.0), [True, True, False, False]
+    for dtype, want in ((int, np.float64), (">f4", np.float32), ("f2", np.float16)):
+        assert fastact.logsumexp.backward(1.5, x, dtype=dtype).dtype == want
+    with pytest.raises(TypeError, match="^dtype"):
+        fastact.logsumexp.backward(1.5, x, dtype=complex)
+    for gradient in (np.inf, np.nan):
+        assert (fastact.logsumexp.backward(gradient, x, where=where)[2:] == 0).all()
+    out = np.empty(())
+    assert fastact.logsumexp.backward(2.0, 3.0, out=out) is out and out == 2
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_is_a_good_function(name):
     """Name, signature, docstring, pickling, copying; found by the package."""
