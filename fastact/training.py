@@ -1,8 +1,12 @@
 """What only training has: activations that draw random numbers."""
 
+import math
+import numbers
+
 import numpy as np
 
 from .callables import get
+from .pipeline import is_half
 
 
 def rrelu_training(x, rng, lower=1 / 8, upper=1 / 3):
@@ -31,7 +35,7 @@ def rrelu_training(x, rng, lower=1 / 8, upper=1 / 3):
     TypeError
         `rng` is no Generator, or `x` is not real.
     ValueError
-        `lower` is above `upper`.
+        `lower` is above `upper`, or one of them is not finite.
 
     Notes
     -----
@@ -51,9 +55,17 @@ def rrelu_training(x, rng, lower=1 / 8, upper=1 / 3):
     """
     if not isinstance(rng, np.random.Generator):
         raise TypeError(f"rrelu_training: rng: expected a numpy.random.Generator, such as np.random.default_rng(0), not {type(rng).__name__}")
-    if not lower <= upper:
-        raise ValueError(f"rrelu_training: lower is {lower!r} and upper {upper!r}; give lower <= upper")
-    array = np.asarray(x)
+    for name, slope in (("lower", lower), ("upper", upper)):
+        if np.ndim(slope) or not isinstance(slope, (numbers.Real, np.ndarray)):
+            raise TypeError(f"rrelu_training: {name}: expected a number, not {slope!r}")
+    if not (lower <= upper and upper - lower < math.inf):
+        raise ValueError(f"rrelu_training: lower is {lower!r} and upper {upper!r}; give finite numbers, lower <= upper")
+    try:
+        array = np.asarray(x)
+    except ValueError:
+        raise ValueError("rrelu_training: x is ragged; give rows of equal length") from None
     slopes = rng.uniform(lower, upper, array.shape)
-    dtype = array.dtype if array.dtype.kind == "f" else np.float64
+    dtype = array.dtype if array.dtype.kind not in "biu" else np.result_type(array.dtype, np.float32)
+    if dtype.kind != "f" and not is_half(dtype):
+        dtype = np.float64  # prelu says what is wrong with x
     return get("prelu").value_and_grad(x, slopes.astype(dtype, copy=False))

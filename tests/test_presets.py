@@ -1,5 +1,6 @@
 """Names and presets: what each library calls an activation, and gets from it. The numbers are the libraries' own (float64)."""
 
+import importlib
 import itertools
 import pickle
 
@@ -255,3 +256,24 @@ def test_rrelu_in_training():
         fastact.rrelu_training(x, np.random.default_rng(5), 1, 0.5)
     with pytest.raises(TypeError):
         fastact.rrelu_training(np.ones(3, complex), np.random.default_rng(5))
+    with pytest.raises(ValueError, match="x is ragged"):
+        fastact.rrelu_training([[1.0], [2.0, 3.0]], np.random.default_rng(5))
+    for wrong in (None, "1", [0.1], 1j):
+        with pytest.raises(TypeError, match="upper: expected a number"):
+            fastact.rrelu_training(x, np.random.default_rng(5), 0.1, wrong)
+    for lower, upper in ((0, np.inf), (np.nan, 1), (-1e308, 1.7e308)):
+        with pytest.raises(ValueError, match="give finite numbers"):
+            fastact.rrelu_training(x, np.random.default_rng(5), lower, upper)
+
+
+def test_rrelu_in_training_has_the_dtypes_of_prelu():
+    """bfloat16 stays bfloat16, and integers become the float that they become elsewhere."""
+    dtypes = ["f2", "f4", ">f4", "f8", "i1", "i8", "?"]
+    try:
+        dtypes.append(np.dtype(importlib.import_module("ml_dtypes").bfloat16))
+    except ImportError:
+        pass
+    for dtype in dtypes:
+        x = np.array([1, 0, 2]).astype(dtype)
+        for result in fastact.rrelu_training(x, np.random.default_rng(0)):
+            assert result.dtype == fastact.prelu(x).dtype, dtype
