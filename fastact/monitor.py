@@ -1,6 +1,8 @@
 """What activations do to a network: dead units, saturation, vanishing gradients, seen from the preactivations."""
 
 import math
+import numbers
+import operator
 import os
 import sys
 import threading
@@ -12,6 +14,7 @@ import numpy as np
 from . import catalog, dispatch
 from .backends import cython
 from .checking import record_of, values
+from .pipeline import is_half
 
 _BLOCK = 65_536  # entries whose derivatives are in memory at a time
 LAYERS = 10  # how deep the network is that the estimate is for
@@ -70,10 +73,19 @@ class _Tally:
 
 
 def _floats(x):
-    x = np.asarray(x)
-    if x.dtype.kind not in "biuf":
+    try:
+        x = np.asarray(x)
+    except ValueError:
+        raise ValueError("preactivations: the rows are ragged; give rows of equal length") from None
+    if not (x.dtype.kind in "biuf" or is_half(x.dtype)) or x.dtype.itemsize > 8:
         raise TypeError(f"preactivations: expected real numbers, not dtype {x.dtype}")
-    return x if x.dtype.name in catalog.DTYPES else x.astype(np.result_type(x.dtype, np.float32))
+    return x if x.dtype.name in catalog.DTYPES else x.astype(np.float32 if is_half(x.dtype) else np.result_type(x.dtype, np.float32))
+
+
+def _number(threshold):
+    if isinstance(threshold, bool) or not isinstance(threshold, numbers.Real):
+        raise TypeError(f"threshold: expected a number, not {threshold!r}")
+    return threshold
 
 
 class Health:
@@ -193,13 +205,16 @@ def health(activation, preactivations, axis=0, *, threshold=0.01):
     x = _floats(preactivations)
     if x.ndim == 0:
         raise ValueError("preactivations: expected an array with an axis for the samples, not a single number")
-    axes = sorted({a + x.ndim if a < 0 else a for a in (axis if isinstance(axis, tuple) else (axis,))})
+    try:
+        axes = sorted({a + x.ndim if a < 0 else a for a in map(operator.index, axis if isinstance(axis, tuple) else (axis,))})
+    except TypeError:
+        raise TypeError(f"axis: expected a whole number or a tuple of them, not {axis!r}") from None
     if any(not 0 <= a < x.ndim for a in axes):
         raise ValueError(f"axis: {axis} is not an axis of an array of shape {x.shape}")
     if not x.size:
         raise ValueError(f"preactivations: there are no samples in an array of shape {x.shape}")
     x = np.moveaxis(x, axes, range(len(axes)))
-    tally = _Tally(record_of(activation), x.shape[len(axes) :], threshold)
+    tally = _Tally(record_of(activation), x.shape[len(axes) :], _number(threshold))
     tally.add(x.reshape(math.prod(x.shape[: len(axes)]), -1))
     return tally.result()
 
@@ -216,7 +231,7 @@ class Watch:
     """What `watch` collects: one `Health` for each layer. Print it."""
 
     def __init__(self, threshold=0.01):
-        self.threshold = threshold
+        self.threshold = _number(threshold)
         self._tallies, self._labels, self._owners = {}, {}, {}
         self._lock, self._open, self._awake = threading.RLock(), False, False
         self._calls, self._spent, self._timer = 0, 0.0, None

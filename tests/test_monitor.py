@@ -51,12 +51,30 @@ def test_health_takes_any_axes_and_types():
         (("relu", np.zeros((2, 2)), 2), ValueError, "axis: 2"),
         (("relu", np.zeros((0, 3))), ValueError, "no samples"),
         (("relu", ["a"]), TypeError, "real numbers"),
+        (("relu", np.zeros(3, np.longdouble)), TypeError, "real numbers"),
+        (("relu", [[1.0], [2.0, 3.0]]), ValueError, "ragged"),
+        (("relu", np.zeros((2, 2)), None), TypeError, "axis: expected a whole number"),
+        (("relu", np.zeros((2, 2)), [0]), TypeError, "axis: expected a whole number"),
         (("relux", [1.0]), LookupError, "relu"),
     ],
 )
 def test_health_refuses(arguments, error, words):
     with pytest.raises(error, match=words):
         fastact.health(*arguments)
+
+
+@pytest.mark.parametrize("wrong", [None, "0.1", [0.1]])
+def test_a_threshold_is_a_number(wrong):
+    with pytest.raises(TypeError, match="threshold: expected a number"):
+        fastact.health("relu", [1.0], threshold=wrong)
+    with pytest.raises(TypeError, match="threshold: expected a number"):
+        fastact.watch(wrong)
+
+
+def test_health_takes_bfloat16():
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    x = np.random.default_rng(0).normal(size=(50, 4)).astype(bfloat16)
+    assert fastact.health("gelu", x).gain == fastact.health("gelu", x.astype(np.float32)).gain
 
 
 def test_advice():
