@@ -3,7 +3,7 @@
 import functools
 
 from . import callables, pipeline
-from .pipeline import Program, Step
+from .pipeline import NUMBERS, Program, Step
 
 
 @functools.cache
@@ -71,7 +71,7 @@ class Bias:
         >>> fastact.bias("relu")(np.array([[1.0, -2.0]]), np.array([1.0, 1.0]), mask=np.array([[True, True]]), scale=2.0)
         array([[4., 0.]])
         """
-        if mask is None and axis == -1 and scale == 1 and not parameters:
+        if mask is None and type(axis) is int and axis == -1 and type(scale) in NUMBERS and scale == 1 and not parameters:
             result = self._quick((x, b), out)
             if result is not None:
                 return result
@@ -111,7 +111,7 @@ class Bias:
         >>> db
         array([2., 1.])
         """
-        if mask is None and axis == -1 and scale == 1 and not parameters:
+        if mask is None and type(axis) is int and axis == -1 and type(scale) in NUMBERS and scale == 1 and not parameters:
             result = self._quick_backward((grad_output, x, b), out)
             if result is not None:
                 return result
@@ -140,10 +140,7 @@ class _Call(pipeline.Arguments):
         super().__init__(who, record)
         self.x, self.b = self.array("x", x), self.array("b", b)
         self.shape = self.x.shape
-        try:
-            length = self.shape[axis]
-        except (IndexError, TypeError):
-            raise ValueError(f"{who}: axis: {axis!r} is none of an array of {self.x.ndim} dimensions") from None
+        length = self.length(axis, self.shape)
         if self.b.shape != (length,):
             raise ValueError(f"{who}: b has shape {self.b.shape}, but x has {length} channels along axis {axis}; give shape ({length},)")
         self.spread = self.b.reshape((length,) + (1,) * (self.x.ndim - 1 - axis % self.x.ndim))

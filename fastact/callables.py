@@ -358,7 +358,7 @@ class Function(Runner):
             if name not in values:
                 also = " (or output)" if mode == "backward" and name == "x" and self.record.from_output is not None else ""
                 raise TypeError(f"{self.__qualname__}: {name}{also} is missing")
-        if accuracy is not None and accuracy not in catalog.ACCURACIES:
+        if accuracy is not None and (not isinstance(accuracy, str) or accuracy not in catalog.ACCURACIES):
             raise ValueError(f"{self.__qualname__}: accuracy: {accuracy!r} is not one of {', '.join(catalog.ACCURACIES)}")
         parameters = [_parameter(self, name, values.get(name, default)) for name, default in self._accepted.items()]
         if mode == "backward_from_output":
@@ -589,10 +589,16 @@ def _parameter(function, name, value):
         try:
             return float(value)
         except OverflowError:
-            return math.copysign(math.inf, value)
+            return math.inf if value > 0 else -math.inf
+        except TypeError:
+            pass  # a timedelta64 says that it is real
     if value is None or isinstance(value, (str, bytes, complex)):
         raise TypeError(f"{function.__qualname__}: {name}: expected a real number or an array of them, not {value!r}")
-    if not real and np.asarray(value).dtype.kind not in "biuf":
+    try:
+        kind = "f" if real else np.asarray(value).dtype.kind
+    except ValueError:
+        raise ValueError(f"{function.__qualname__}: {name} is ragged; give rows of equal length") from None
+    if kind not in "biuf":
         raise TypeError(f"{function.__qualname__}: {name}: expected a real number or an array of them, not dtype {np.asarray(value).dtype}")
     return value
 
@@ -741,6 +747,8 @@ def warmup(name=None, dtype=None, mode=None, backend=None):
     >>> count = fastact.warmup("relu", dtype="float32", mode="value")
     """
     named = [name] if isinstance(name, (str, Function)) else name
+    if name is not None and not np.iterable(named):
+        raise TypeError(f"name: expected an activation, its name or a list of them, not {name!r}")
     chosen = catalog.records().values() if name is None else [n.record if isinstance(n, Function) else catalog.find(n) for n in named]
     precisions = catalog.DTYPES if dtype is None else [catalog.precision_for(_held(dtype), dispatch.get_accuracy())]
     wanted = None if mode is None else [mode] if isinstance(mode, str) else list(mode)

@@ -37,7 +37,7 @@ Choice.__doc__ = "A decision: the backend, what one element costs there, and why
 
 
 def _known(name):
-    if name not in CHOICES:
+    if not isinstance(name, str) or name not in CHOICES:
         raise ValueError(f"backend: there is no backend {name!r}; give one of {', '.join(CHOICES)}")
     if name != "auto" and not BACKENDS[name].available():
         there = ", ".join(n for n, b in BACKENDS.items() if b.available())
@@ -130,7 +130,7 @@ def overridden():
 
 def known_accuracy(name):
     """The name, if there is such an accuracy."""
-    if name not in catalog.ACCURACIES:
+    if not isinstance(name, str) or name not in catalog.ACCURACIES:
         raise ValueError(f"accuracy: there is no accuracy {name!r}; give one of {', '.join(catalog.ACCURACIES)}")
     return name
 
@@ -361,7 +361,7 @@ def explain(activation, x=None, *, mode="value", dtype=None, accuracy=None):
     """
     record = getattr(activation, "record", None) or catalog.find(activation)
     mode = getattr(activation, "mode", mode) if mode == "value" else mode
-    if mode not in record.modes:
+    if not isinstance(mode, str) or mode not in record.modes:
         raise ValueError(f"mode: {record.name} has no mode {mode!r}; give one of {', '.join(record.modes)}")
     accuracy = get_accuracy() if accuracy is None else known_accuracy(accuracy)
     array = None if x is None else np.asarray(x)

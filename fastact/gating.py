@@ -5,7 +5,7 @@ import functools
 import numpy as np
 
 from . import callables, catalog, pipeline
-from .pipeline import Program, Step
+from .pipeline import NUMBERS, Program, Step
 
 _PAPERS = {
     "glu": "Dauphin, Fan, Auli and Grangier, Language modeling with gated convolutional networks, ICML 2017",
@@ -48,7 +48,7 @@ class Gated:
 
     def __call__(self, value, /, gate="second", *, axis=-1, limit=None, value_offset=0.0, out=None, **parameters):
         """Compute the gated unit; see the object's own docstring."""
-        if limit is None and not value_offset and not parameters and axis == -1:
+        if limit is None and type(value_offset) in NUMBERS and value_offset == 0 and not parameters and type(axis) is int and axis == -1:
             parts = (value, gate) if type(gate) is np.ndarray else _halves(value, gate)
             result = self._quick(parts, out) if parts else None
             if result is not None:
@@ -87,7 +87,7 @@ class Gated:
         >>> dvalue, dgate
         (array([3., 0.]), array([2., 0.]))
         """
-        if limit is None and not value_offset and not parameters and axis == -1:
+        if limit is None and type(value_offset) in NUMBERS and value_offset == 0 and not parameters and type(axis) is int and axis == -1:
             if type(gate) is np.ndarray:
                 result = self._quick_backward((grad_output, value, gate), out)
                 if result is not None:
@@ -142,17 +142,14 @@ class _Call(pipeline.Arguments):
             if gate not in ("first", "second"):
                 raise ValueError(f"{who}: gate: {gate!r} is no half; give 'first', 'second' or the array of the gate")
             self.whole, self.first = value, gate == "first"
-            try:
-                length = value.shape[axis]
-            except (IndexError, TypeError):
-                raise ValueError(f"{who}: axis: {axis!r} is none of an array of {value.ndim} dimensions") from None
+            length = self.length(axis, value.shape)
             if length % 2:
                 raise ValueError(
                     f"{who}: value has length {length} along axis {axis}, which has no halves; give an even one, or value and gate apart"
                 )
             self.value, self.gate = self.halves(value)
         else:
-            if axis != -1:
+            if np.ndim(axis) or axis != -1:
                 raise TypeError(f"{who}: axis says where value has two halves; with a gate of its own leave it out")
             self.value, self.gate = value, self.array("gate", gate)
             if self.value.shape != self.gate.shape:

@@ -7,6 +7,7 @@ dtypes and backends that it does not know, `_Blocks` does. Gated units, bias and
 import collections
 import ctypes
 import functools
+import operator
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from .backends import numpy as numpy_backend
 
 BLOCK = 16_384  # elements: as the NumPy backend's
 PIECE = 65_536  # elements that a Python thread takes at once; also where the sum of one piece ends and the next one's begins
+NUMBERS = float, int  # what a short cut compares with a default: an array would be compared element by element
 CONSTANTS = ("limit", "offset", "scale")
 STAGE_NS = 0.05  # what a step costs an element
 
@@ -305,7 +307,10 @@ class Arguments:
 
     def bytes(self, name, value, shape):
         """A mask as an array of bytes that broadcasts to `shape`."""
-        a = np.asarray(value)
+        try:
+            a = np.asarray(value)
+        except ValueError:
+            raise ValueError(f"{self.who}: {name} is ragged; give rows of equal length") from None
         if a.dtype.kind not in "bui" or a.dtype.itemsize > 1:
             raise TypeError(f"{self.who}: {name} has dtype {a.dtype}; give booleans (or bytes), such as {name} != 0")
         self.broadcasts(name, a.shape, shape)
@@ -321,10 +326,21 @@ class Arguments:
 
     def number(self, name, value):
         """A scalar argument as a float."""
+        if isinstance(value, (str, bytes)):
+            raise TypeError(f"{self.who}: {name}: expected a number, not {value!r}")
         try:
             return float(value)
-        except (TypeError, ValueError, OverflowError):
+        except OverflowError:
+            return np.inf if value > 0 else -np.inf
+        except (TypeError, ValueError):
             raise TypeError(f"{self.who}: {name}: expected a number, not {value!r}") from None
+
+    def length(self, axis, shape):
+        """How long an axis is."""
+        try:
+            return shape[operator.index(axis)]
+        except (IndexError, TypeError):
+            raise ValueError(f"{self.who}: axis: {axis!r} is none of an array of {len(shape)} dimensions") from None
 
     def parameters(self, given, mode, shape):
         """All parameters of the activation, in order: floats, or arrays that broadcast to `shape`."""

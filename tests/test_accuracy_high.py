@@ -177,7 +177,7 @@ def test_every_mode_takes_it(record, mode):
 
 
 def test_what_is_no_accuracy():
-    for bad in ("low", "", None, 1, "HIGH"):
+    for bad in ("low", "", None, 1, "HIGH", np.ones(2)):
         with pytest.raises(ValueError, match="accuracy"):
             fastact.set_accuracy(bad)
         with pytest.raises(ValueError, match="accuracy"), fastact.use_accuracy(bad):
@@ -185,6 +185,8 @@ def test_what_is_no_accuracy():
     assert fastact.get_accuracy() == "default"
     with pytest.raises(ValueError, match="accuracy"):
         fastact.silu(X, accuracy=["high"])
+    with pytest.raises(ValueError, match="accuracy"):
+        fastact.silu(X, accuracy=np.ones(2))
 
 
 def test_ufuncs_are_the_default():

@@ -30,7 +30,7 @@ def test_set_backend(backend):
     assert fastact.get_backend() == "auto"
 
 
-@pytest.mark.parametrize("name", ["", "torch", "NUMPY", None, 3, "cython "])
+@pytest.mark.parametrize("name", ["", "torch", "NUMPY", None, 3, "cython ", np.ones(2), np.void(b"ab")])
 def test_unknown_backend(name):
     with pytest.raises(ValueError, match="backend.*auto, cython, numba, numpy"):
         fastact.set_backend(name)
@@ -196,6 +196,8 @@ def test_warmup_refuses():
         fastact.warmup(FIRST, dtype="int32")
     with pytest.raises(ValueError, match="backend"):
         fastact.warmup(FIRST, backend="cython")
+    with pytest.raises(TypeError, match="name: expected an activation"):
+        fastact.warmup(5)
 
 
 # --- Threads -------------------------------------------------------------------------------------------------------------

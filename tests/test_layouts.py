@@ -547,10 +547,22 @@ def test_parameters_that_do_not_do(record, mode, backend):
         for bad in ("0.1", None, 1j, object(), np.ones(4, complex), {}):
             out = tuple(np.full((3, 4), 7, np.float32) for _ in range(catalog.OUTPUTS[mode]))
             refused(record, mode, [good] * len(catalog.INPUTS[mode]), support.outs(out), TypeError, p.name, **{p.name: bad})
+        for bad, error in ((np.ones(2, "m8[s]")[0], TypeError), ([[1.0], [2.0, 3.0]], ValueError)):
+            out = tuple(np.full((3, 4), 7, np.float32) for _ in range(catalog.OUTPUTS[mode]))
+            refused(record, mode, [good] * len(catalog.INPUTS[mode]), support.outs(out), error, p.name, **{p.name: bad})
         if not p.convention:
             out = tuple(np.full((3, 4), 7, np.float32) for _ in range(catalog.OUTPUTS[mode]))
             given = {p.name: np.ones(5, np.float32)}
             refused(record, mode, [good] * len(catalog.INPUTS[mode]), support.outs(out), ValueError, p.name, **given)
+
+
+def test_parameters_beyond_all_floats(backend):
+    """An integer that no float holds is infinite, as one that the dtype does not hold is."""
+    x = -np.ones(3, np.float32)
+    for alpha in (10**400, -(10**400)):
+        want = fastact.elu(x, alpha=np.copysign(np.inf, 1 if alpha > 0 else -1))
+        support.same_bits(fastact.elu(x, alpha=alpha), want, "elu")
+        support.same_bits(fastact.gated("elu")(-x, x, alpha=alpha), want, "gated elu")
 
 
 @pytest.mark.parametrize("record", support.by_name(r for r in support.REPRESENTATIVES if r.nonnegative))
