@@ -295,6 +295,8 @@ class Function(Runner):
             operands = [_real(value) for value in inputs[:count]] + inputs[count : ufunc.nin]
             if "dtype" not in options and "signature" not in options:
                 options.update(_loop(operands, count, ufunc.nout, out, accuracy))
+            elif options.get("dtype") is not None and "signature" not in options:
+                options = _loop_of(options, count, len(operands) - count, ufunc.nout, accuracy)
             if out is None:
                 return ufunc(*operands, **options)
             with np.errstate(over="ignore", under="ignore") if _narrow(out) else contextlib.nullcontext():
@@ -566,8 +568,20 @@ def _loop(operands, count, outputs, out, accuracy):
     if result in catalog.HALF and any(_name(dtype) not in (result, None) for dtype in outs):
         result = "float32"
     arrays = next(dtype for dtype, name in _FLOATS.items() if name == result)
-    parameters = np.dtype(catalog.computed_in(result, accuracy))
-    return {"signature": (arrays,) * count + (parameters,) * (len(operands) - count) + (arrays,) * outputs}
+    return {"signature": _signature(arrays, count, len(operands) - count, outputs, accuracy)}
+
+
+def _loop_of(options, count, parameters, outputs, accuracy):
+    """Options with the loop for the `dtype` that they ask for: NumPy's search wants parameters of that dtype too."""
+    dtype = np.dtype(options["dtype"])
+    if dtype not in _FLOATS:
+        return options
+    return {k: v for k, v in options.items() if k != "dtype"} | {"signature": _signature(dtype, count, parameters, outputs, accuracy)}
+
+
+def _signature(dtype, count, parameters, outputs, accuracy):
+    computed = np.dtype(catalog.computed_in(_FLOATS[dtype], accuracy))
+    return (dtype,) * count + (computed,) * parameters + (dtype,) * outputs
 
 
 def _name(dtype):

@@ -302,6 +302,13 @@ def test_dtype_and_casting(record, mode):
         support.call(record, mode, [a.astype(np.float64) for a in arrays], dtype=np.float32, casting="safe")
     narrow = support.outputs(record, mode, [a.astype(np.float64) for a in arrays], dtype=np.float32, casting="same_kind")
     support.all_same_bits(narrow, expect(record, mode, arrays), "dtype=float32")
+    for dtype, accuracy in ((np.float16, "default"), (np.float16, "high"), (np.float32, "high")):
+        with np.errstate(over="ignore"):  # NumPy's own, of a cast to float16
+            found = support.outputs(record, mode, arrays, dtype=dtype, accuracy=accuracy)
+            wide = support.outputs(record, mode, [a.astype(np.float64) for a in arrays], dtype=dtype, accuracy=accuracy)
+            same = support.outputs(record, mode, [a.astype(dtype) for a in arrays], accuracy=accuracy)
+        support.all_same_bits(wide, found, f"dtype={dtype}")
+        support.all_same_bits(found, same, f"dtype={dtype}, which is that of the arrays")
     with pytest.raises(TypeError):
         support.call(record, mode, arrays, dtype=np.int32)
 
