@@ -12,6 +12,7 @@ import numpy as np
 
 from . import dispatch
 from .backends import cython
+from .pipeline import NUMBERS, common
 
 __all__ = ["gumbel_softmax", "hardmax", "log_softmax", "logsumexp", "maxout", "softmax", "softmin", "sparsemax"]
 
@@ -51,6 +52,15 @@ def _array(value, name):
     array = _as_array(value, name)
     _result_type(array.dtype, name)
     return array
+
+
+def _gradient(value, x):
+    """The gradient as an array: a number of Python's own takes the dtype of x, as in a ufunc."""
+    g = _array(value, "grad_output")
+    if type(value) in NUMBERS:
+        with np.errstate(all="ignore"):
+            return g.astype(_result_type(x.dtype, "x"))
+    return g
 
 
 def _axes(axis, ndim):
@@ -268,9 +278,9 @@ def _along(operation, x, g, axis, where, out, dtype, lengths, sign=1.0, temperat
     reduces = operation == "logsumexp"
     result = _result_type(x.dtype if dtype is None else _as_dtype(dtype), names[0] if dtype is None else "dtype")
     if g is not None:
-        g = _array(g, names[1])
+        g = _gradient(g, x)
         if dtype is None:
-            result = np.result_type(result, _result_type(g.dtype, names[1]))
+            result = common(result, _result_type(g.dtype, names[1]))
         try:
             g = g if g.shape == x.shape else np.broadcast_to(g, x.shape)
         except ValueError:
@@ -591,8 +601,9 @@ def _logsumexp_backward(grad_output, x, axis=-1, *, output=None, keepdims=False,
     >>> fastact.logsumexp.backward(2.0, np.array([0.0, np.log(3)]))
     array([0.5, 1.5])
     """
-    x, g = _array(x, "x"), _array(grad_output, "grad_output")
-    result = np.result_type(_result_type(x.dtype, "x"), _result_type(g.dtype, "grad_output"))
+    x = _array(x, "x")
+    g = _gradient(grad_output, x)
+    result = common(_result_type(x.dtype, "x"), _result_type(g.dtype, "grad_output"))
     result = result if dtype is None else _result_type(_as_dtype(dtype), "dtype")
     if lengths is not None:
         offsets = _lengths(lengths, axis, x.shape)
@@ -791,10 +802,10 @@ def _sparsemax_backward(grad_output, output, axis=-1, *, where=None, out=None, d
         mean = np.where(support, g, 0).sum(axis=1, keepdims=True) / np.maximum(support.sum(axis=1, keepdims=True), 1)
         return np.where(support, g - mean, np.where(np.isnan(y), y, 0))
 
-    g = _array(grad_output, "grad_output")
+    g = _gradient(grad_output, _array(output, "output"))
     y, axes, _, dx, given = _prepared(output, axis, where, out, dtype, "output")
     if out is None and dtype is None:
-        dx = np.empty(y.shape, np.result_type(dx.dtype, _result_type(g.dtype, "grad_output")))
+        dx = np.empty(y.shape, common(dx.dtype, _result_type(g.dtype, "grad_output")))
     try:
         g = np.broadcast_to(g, y.shape)
     except ValueError:

@@ -302,7 +302,8 @@ class Arguments:
             raise TypeError(f"{self.who}: {name} is complex ({a.dtype}); activations take real numbers, such as {name}.real")
         if not (a.dtype.kind in "biuf" or is_half(a.dtype)) or a.dtype.itemsize > 8:
             raise TypeError(f"{self.who}: {name} has dtype {a.dtype}; give real numbers, such as np.asarray({name}, dtype=np.float64)")
-        self.arrays[name] = a
+        if type(value) not in NUMBERS:  # Python's own take the dtype of the others
+            self.arrays[name] = a
         return a
 
     def bytes(self, name, value, shape):
@@ -359,7 +360,7 @@ class Arguments:
                 continue
             a = self.array(p.name, value)
             if a.ndim == 0:
-                del self.arrays[p.name]  # a scalar does not change the dtype
+                self.arrays.pop(p.name, None)  # a scalar does not change the dtype
                 a = float(a)
             else:
                 self.broadcasts(p.name, a.shape, shape)
@@ -369,7 +370,7 @@ class Arguments:
     def dtype(self):
         """The dtype of the results; from now on it is the arrays' too."""
         kinds = [a.dtype if a.dtype.kind not in "biu" else np.result_type(a.dtype, np.float32) for a in self.arrays.values()]
-        return np.result_type(*kinds).newbyteorder("=")
+        return common(*kinds or [np.dtype(np.float64)]).newbyteorder("=")
 
     def outputs(self, out, names, shapes, dtype):
         """Check what was given for `out`; a tuple with None for what is to be made."""
@@ -400,6 +401,14 @@ class Arguments:
             if any(_share(a, b) for b in given[:i]):
                 raise ValueError(f"{self.who}: out: {' and '.join(names)} share memory; give arrays of their own")
         return out
+
+
+def common(*dtypes):
+    """The dtype that numbers of several have together; that float16 and bfloat16 have float32 in common, NumPy does not say."""
+    try:
+        return np.result_type(*dtypes)
+    except TypeError:
+        return np.result_type(np.float32, *(d for d in dtypes if d.itemsize > 2))
 
 
 def is_half(dtype):
@@ -434,10 +443,11 @@ def execute(record, program, shape, inputs, parameters, outputs, dtype, sums=(),
     """
     made = [np.empty_like(like, dtype, subok=False, shape=shape) if a is None else a for a in outputs]
     work = [a if a.dtype == dtype and a.dtype.isnative else np.empty(shape, dtype) for a in made]
-    inputs = [
-        a if name == "mask" or (a.dtype == dtype and a.dtype.isnative) else a.astype(dtype)
-        for name, a in zip(program.inputs, inputs, strict=True)
-    ]
+    with np.errstate(all="ignore"):  # a number of Python's own may be too large for the dtype
+        inputs = [
+            a if name == "mask" or (a.dtype == dtype and a.dtype.isnative) else a.astype(dtype)
+            for name, a in zip(program.inputs, inputs, strict=True)
+        ]
     parameters = [p.astype(dtype, copy=False) if isinstance(p, np.ndarray) else p for p in parameters]
     in_place = False
     if any(a is not None for a in outputs):

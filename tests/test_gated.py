@@ -289,6 +289,25 @@ def test_gradients_are_those_of_differences():
         assert abs((difference[0] - difference[1]) / (2 * h) - dx[i]) < 1e-7
 
 
+def test_numbers_of_python_take_the_dtype_of_the_others(backend):
+    x = np.array([1.0, -2.0], np.float32)
+    for calls in (
+        lambda g: fastact.swiglu.backward(g, x, x),
+        lambda g: fastact.bias("tanh").backward(g, x, x),
+        lambda g: fastact.prelu.backward(g, x, 0.25, parameters=True),
+    ):
+        support.all_same_bits(calls(2.0), calls(np.float32(2)), "float")
+        support.all_same_bits(calls(2), calls(np.float32(2)), "int")
+        assert all(result.dtype == np.float32 for result in calls(1e300))
+    assert fastact.swiglu(2.0, np.float32(3)).dtype == np.float32 and fastact.swiglu(2, 3).dtype == np.float64
+
+
+def test_two_half_precisions_have_float32_in_common(backend):
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    one, other = np.array([1.0, -2.0], np.float16), np.array([0.5, 3.0], bfloat16)
+    support.same_bits(fastact.swiglu(one, other), fastact.swiglu(one.astype(np.float32), other.astype(np.float32)), "swiglu")
+
+
 def test_parameters_beyond_the_dtype(backend):
     one = np.ones(2, np.float32)
     np.testing.assert_array_equal(fastact.gated("elu")(one, -one, alpha=1e300), [-np.inf, -np.inf])

@@ -606,6 +606,22 @@ def test_a_gradient_that_was_forgotten(function):
         function.backward(None, np.ones(3))
 
 
+@pytest.mark.parametrize("function", [fastact.softmax, fastact.log_softmax, fastact.logsumexp, fastact.sparsemax], ids=lambda f: f.__name__)
+def test_dtypes_of_a_gradient(function):
+    """A number of Python's own takes the dtype of the rest; half precisions of two kinds have float32 in common."""
+    x = np.array([0.25, 0.5, 0.25], np.float32)
+    for dtype in (np.float16, np.float32, np.float64):
+        for number in (2, 2.0):
+            found = function.backward(number, x.astype(dtype))
+            support.same_bits(found, function.backward(np.asarray(2, dtype), x.astype(dtype)), function.__name__)
+    assert function.backward(1e300, x).dtype == np.float32
+    with pytest.raises(TypeError, match="^grad_output"):
+        function.backward(10**400, x)
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    assert function.backward(1.0, x.astype(bfloat16)).dtype == bfloat16
+    assert function.backward(np.ones((), np.float16), x.astype(bfloat16)).dtype == np.float32
+
+
 @pytest.mark.parametrize("function", FORWARD, ids=lambda f: f.__name__)
 def test_lengths_whose_sum_overflows(function):
     """They add up to the right number only modulo 2**64."""
