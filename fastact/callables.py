@@ -20,6 +20,7 @@ from .errors import ActivationError
 
 _UFUNC_OPTIONS = ("where", "casting", "order", "dtype", "subok", "signature")
 _FLOATS = {np.dtype(name): name for name in catalog.HELD if name != "bfloat16"}  # that is ml_dtypes' to bring
+_LARGEST = 3.4028234663852886e38  # of float32: a parameter beyond it is infinite there, and no news
 _READABLE, _WRITABLE = 0x101, 0x501  # C-contiguous and aligned; writeable too, as array.flags.num has it
 
 
@@ -297,10 +298,11 @@ class Function(Runner):
                 options.update(_loop(operands, count, ufunc.nout, out, accuracy))
             elif options.get("dtype") is not None and "signature" not in options:
                 options = _loop_of(options, count, len(operands) - count, ufunc.nout, accuracy)
-            if out is None:
+            if out is not None:
+                options["out"] = out
+            quiet = _narrow(out) or any(type(p) is float and _LARGEST < abs(p) < math.inf for p in operands[count:])
+            with np.errstate(over="ignore", under="ignore") if quiet else contextlib.nullcontext():
                 return ufunc(*operands, **options)
-            with np.errstate(over="ignore", under="ignore") if _narrow(out) else contextlib.nullcontext():
-                return ufunc(*operands, out=out, **options)
         except ActivationError:  # a user's function is being followed
             raise
         except (TypeError, ValueError, OverflowError) as error:

@@ -191,3 +191,16 @@ def test_flags_of_others_are_kept(record, mode):
         with pytest.raises(FloatingPointError):
             np.divide(x, 0)
         support.call(record, mode, support.inputs(record, mode, x))
+
+
+@pytest.mark.parametrize("record", support.by_name(r for r in support.RECORDS if r.given("value")))
+def test_parameters_beyond_float32_are_no_news(record, backend):
+    """They are infinite there, on every path, and in every mode."""
+    x, f = np.linspace(-3, 3, 20, dtype=np.float32), fastact.get(record.name)
+    with np.errstate(all="raise"):
+        for p in record.given("value"):
+            for large in (1e300, -1e300, np.float64(1e300)):
+                for given in (x, x[::2], list(x), x.astype(np.float16)):
+                    f(given, **{p.name: large})
+                    f.value_and_grad(given, **{p.name: large})
+                    f.backward(given, given, **{p.name: large})

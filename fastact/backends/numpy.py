@@ -64,7 +64,8 @@ def kernel(record, mode, precision):
         kinds = tuple([kind_of(p, default) for p, default in zip(parameters, defaults, strict=True)])
         steps = compiled.get(kinds) or programs(kinds)
         if kinds:
-            parameters = [p if kind == "real" else real(p) for p, kind in zip(parameters, kinds, strict=True)]
+            with np.errstate(over="ignore"):
+                parameters = [p if kind == "real" else real(p) for p, kind in zip(parameters, kinds, strict=True)]
         try:
             arena = _arenas.pop()
         except IndexError:
