@@ -330,16 +330,21 @@ def plot(options):
     from . import plotting
 
     names = _known(options.names)
+    path = pathlib.Path(options.output)
+    if path.is_dir():
+        raise Failure(f"{path} can't be written: it is a folder")
+    if not path.suffix:
+        path = path.with_name(f"{path.name}.png")  # as matplotlib would name it
     try:
         import matplotlib
 
         matplotlib.use("agg")
-        plotting.plot(*names, span=options.span, derivative=not options.value_only, dark=options.dark, path=options.output)
+        plotting.plot(*names, span=options.span, derivative=not options.value_only, dark=options.dark, path=path)
     except OSError as error:
-        raise Failure(f"{options.output} can't be written: {error.strerror or error}") from None
+        raise Failure(f"{path} can't be written: {error.strerror or error}") from None
     except (ImportError, ValueError) as error:
         raise Failure(str(error)) from None
-    print(f"The picture is {pathlib.Path(options.output).resolve()}")
+    print(f"The picture is {path.resolve()}")
 
 
 def check(options):

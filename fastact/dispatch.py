@@ -239,6 +239,15 @@ def get_num_threads():
 # --- The decision --------------------------------------------------------------------------------------------------------
 
 
+def _numbers(table):
+    """The table, if numbers are where numbers have to be."""
+    costs = [c for modes in table["ns_per_element"].values() for rows in modes.values() for row in rows.values() for c in row.values()]
+    costs += [table[name] for name in ("hot_ns", "cold_ns", "stream_bytes") if name in table]
+    if not all(isinstance(c, (int, float)) and 0 < c < float("inf") for c in costs):
+        raise ValueError("what it says of costs are not all positive numbers")
+    return table
+
+
 @functools.cache
 def tuning():
     """The tuning table: of FASTACT_TUNING, of `python -m fastact tune`, or as shipped."""
@@ -249,9 +258,8 @@ def tuning():
     own = settings.cache_folder() / "tuning.json"
     path = pathlib.Path(chosen) if chosen else own if own.is_file() else pathlib.Path(__file__).with_name("tuning.json")
     try:
-        table = json.loads(path.read_text())
-        table["ns_per_element"] = dict(table["ns_per_element"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        table = _numbers(json.loads(path.read_text()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if chosen:
             raise ValueError(f"FASTACT_TUNING: {chosen} is not a tuning table ({error})") from None
         return {"ns_per_element": {}, "source": "none"}
@@ -422,7 +430,7 @@ def start():
                 raise type(error)(f"{variable}: {error}") from None
     count = settings.variable("FASTACT_NUM_THREADS")
     if count is not None:
-        if not count.isdigit() or int(count) < 1:
+        if not count.isdecimal() or int(count) < 1:
             raise ValueError(f"FASTACT_NUM_THREADS: {count!r} is not a number of threads; give 1 or more")
         set_num_threads(int(count))
     if cython.frontend is None:
@@ -430,9 +438,12 @@ def start():
     spin = settings.variable("FASTACT_SPIN_US")
     if spin is not None:
         try:
-            cython.frontend.set_spin_us(float(spin))
+            us = float(spin)
         except ValueError:
-            raise ValueError(f"FASTACT_SPIN_US: {spin!r} is not a number of microseconds") from None
+            us = -1.0
+        if not 0 <= us < float("inf"):
+            raise ValueError(f"FASTACT_SPIN_US: {spin!r} is not a number of microseconds")
+        cython.frontend.set_spin_us(us)
 
 
 @functools.cache

@@ -94,6 +94,14 @@ def test_output_that_can_not_be_written_is_said_first(capsys):
     assert "folder" in capsys.readouterr().err
 
 
+def test_the_picture_is_where_it_says(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    assert run("plot", "relu", "-o", str(tmp_path)) == cli.FAILED
+    assert "folder" in capsys.readouterr().err and not list(tmp_path.parent.glob(f"{tmp_path.name}.*"))
+    assert run("plot", "relu", "-o", str(tmp_path / "curve")) == cli.OK
+    assert pathlib.Path(capsys.readouterr().out.strip().removeprefix("The picture is ")).is_file()
+
+
 def test_warmup_of_nothing(capsys):
     assert run("warmup", "relu", "--dtype", "float32", "--mode", "value", "--json") == cli.OK
     assert json.loads(capsys.readouterr().out)["kernels"] >= 0

@@ -275,8 +275,12 @@ def test_ufunc_whatever_the_environment_says(backend):
         ("FASTACT_NUM_THREADS", "many"),
         ("FASTACT_NUM_THREADS", "-1"),
         ("FASTACT_NUM_THREADS", "1.5"),
+        ("FASTACT_NUM_THREADS", "²"),
         ("FASTACT_TUNING", "/no/such/file"),
-        pytest.param("FASTACT_SPIN_US", "long", marks=pytest.mark.skipif(not support.HAS_EXTENSION, reason="the extension's pool")),
+        *[
+            pytest.param("FASTACT_SPIN_US", us, marks=pytest.mark.skipif(not support.HAS_EXTENSION, reason="the extension's pool"))
+            for us in ("long", "nan", "inf", "-5")
+        ],
         pytest.param("FASTACT_LEVEL", "v9", marks=pytest.mark.skipif(not support.HAS_EXTENSION, reason="the extension's levels")),
     ],
 )
@@ -327,8 +331,14 @@ def test_shipped_tuning_table():
                 assert all(cost > 0 and key.partition("-")[0] in support.BACKENDS for key, cost in costs.items())
 
 
-def test_a_broken_tuning_table_of_the_user_is_passed_over(tmp_path):
-    (tmp_path / "tuning.json").write_text("{")
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"ns_per_element": {"relu": 5}}', '{"ns_per_element": {"relu": {"value": {"float32": {"cython-v3": "a"}}}}}',
+             '{"ns_per_element": {}, "hot_ns": "a", "cold_ns": 1}', '{"ns_per_element": {}, "stream_bytes": -1}'],
+)  # fmt: skip
+def test_a_broken_tuning_table_of_the_user_is_passed_over(text, tmp_path):
+    (tmp_path / "tuning.json").write_text(text)
+    done = support.isolated("from fastact import dispatch; dispatch.tuning()", check=False, FASTACT_TUNING=tmp_path / "tuning.json")
+    assert "ValueError: FASTACT_TUNING" in done.stderr, "that was asked for"
     code = "import fastact; from fastact import dispatch; fastact.get(fastact.names()[0])([1.0]); print(dispatch.tuning()['source'])"
     assert support.isolated(code, FASTACT_CACHE_DIR=tmp_path, FASTACT_TUNING="").stdout.split() == ["none"]
 
