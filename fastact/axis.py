@@ -12,6 +12,7 @@ import numpy as np
 
 from . import dispatch
 from .backends import cython
+from .errors import ActivationError
 from .pipeline import NUMBERS, common
 
 __all__ = ["gumbel_softmax", "hardmax", "log_softmax", "logsumexp", "maxout", "softmax", "softmin", "sparsemax"]
@@ -44,6 +45,8 @@ def _precision(*dtypes):
 def _as_array(value, name):
     try:
         return np.asarray(value)
+    except ActivationError:  # a user's function is being followed
+        raise
     except ValueError as error:
         raise ValueError(f"{name}: not an array of numbers ({error})") from None
 

@@ -108,6 +108,13 @@ def activation(function=None, *, name=None, derivative=None, kinks=(), paper="",
     function, parameters = _plain(function, "function")
     name = _named(function, name)
     _known(parameters, name)
+    try:
+        return _from_function(function, parameters, name, derivative, kinks, paper, check)
+    except RecursionError:
+        raise UnsupportedOperationError(f"{name} has too many steps inside one another; a hundred will do, or split it in two") from None
+
+
+def _from_function(function, parameters, name, derivative, kinks, paper, check):
     graph = tracing.Graph()
     value = _followed(function, graph, parameters, name)
     if derivative is None:
@@ -228,7 +235,7 @@ def _named(function, name):
 
 
 def _known(parameters, name):
-    taken = {"x", "out", "grad_output", "output", "where", "casting", "order", "dtype", "subok", "signature", "accuracy", name}
+    taken = {"x", "out", "grad_output", "output", "where", "casting", "order", "dtype", "subok", "signature", "accuracy", "parameters", name}
     for p in parameters:
         if p in taken or p in tracing.ELEMENTARY or p in language.INTRINSICS or p in catalog.records():
             raise ActivationError(f"{name}: a parameter can't be called {p!r}, which means something in a call; choose another name")

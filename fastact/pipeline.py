@@ -14,6 +14,7 @@ import numpy as np
 from . import catalog, dispatch, executor
 from .backends import cython, numba
 from .backends import numpy as numpy_backend
+from .errors import ActivationError
 
 BLOCK = 16_384  # elements: as the NumPy backend's
 PIECE = 65_536  # elements that a Python thread takes at once; also where the sum of one piece ends and the next one's begins
@@ -296,6 +297,8 @@ class Arguments:
         """Take an input."""
         try:
             a = np.asarray(value)
+        except ActivationError:  # a user's function is being followed
+            raise
         except ValueError:
             raise ValueError(f"{self.who}: {name} is ragged; give rows of equal length") from None
         if a.dtype.kind == "c":

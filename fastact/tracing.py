@@ -270,7 +270,7 @@ class Graph:
             return self.const(_power_of_numbers(a.value, b.value))
         if b.op == "const":
             n = b.value
-            if n == int(n) and abs(n) <= 64:
+            if n == int(n) and abs(n) <= _WHOLE_POWERS:
                 return self.whole_power(a, int(n))
             if 2 * n == int(2 * n) and abs(n) <= 16:
                 root = self.sqrt(a)
@@ -353,6 +353,9 @@ def _is_root_of_two(a, u):
     if a.op == "neg" and a.args[0].op == "div" and a.args[0].args[0] is u and a.args[0].args[1].op == "const":
         return math.isclose(a.args[0].args[1].value, 2**0.5)
     return a.op == "mul" and a.args[1] is u and a.args[0].op == "const" and math.isclose(a.args[0].value, -(0.5**0.5))
+
+
+_WHOLE_POWERS = 4096  # by multiplication, up to this one: a negative number has no logarithm
 
 
 def _power_of_numbers(a, b):

@@ -6,6 +6,7 @@ import numbers
 import numpy as np
 
 from .callables import get
+from .errors import ActivationError
 from .pipeline import is_half
 
 
@@ -62,6 +63,8 @@ def rrelu_training(x, rng, lower=1 / 8, upper=1 / 3):
         raise ValueError(f"rrelu_training: lower is {lower!r} and upper {upper!r}; give finite numbers, lower <= upper")
     try:
         array = np.asarray(x)
+    except ActivationError:  # a user's function is being followed
+        raise
     except ValueError:
         raise ValueError("rrelu_training: x is ragged; give rows of equal length") from None
     slopes = rng.uniform(lower, upper, array.shape)

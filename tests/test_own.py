@@ -471,10 +471,41 @@ def test_names(name):
         fastact.activation(lambda x: x * tanh(x), name=name)
 
 
-@pytest.mark.parametrize("parameter", ["out", "dtype", "select", "exp", "where"])
+@pytest.mark.parametrize("parameter", ["out", "dtype", "select", "exp", "where", "parameters"])
 def test_parameter_names(parameter):
     with pytest.raises(fastact.ActivationError, match=parameter):
         fastact.activation(eval(f"lambda x, {parameter}=1.0: x * x * {parameter}"))
+
+
+def test_too_deep():
+    """Not a RecursionError, which says nothing of what to do."""
+    with pytest.raises(fastact.UnsupportedOperationError, match="deep has too many steps"):
+        fastact.activation(lambda x: functools.reduce(lambda a, _: np.tanh(a) + x, range(1000), x), name="deep")
+
+
+def test_whole_powers_of_negative_numbers():
+    x = np.array([-1.0, -0.99, 0.99, 1.0])
+    for n in (65, 100, 1001):
+        f = fastact.activation(_power(n), name="power", check=False)
+        np.testing.assert_allclose(f(x), x**n, rtol=1e-12)
+        np.testing.assert_allclose(f.grad(x), n * x ** (n - 1), rtol=1e-12)
+
+
+def _power(n):
+    return lambda x: x**n
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: fastact.softmax(x), lambda x: fastact.logsumexp(x) * x, lambda x: fastact.sparsemax(x), lambda x: fastact.maxout(x)[0],
+        lambda x: fastact.swiglu(x, x), lambda x: fastact.bias("gelu")(x, x), lambda x: fastact.rrelu_training(x, np.random.default_rng(0))[0],
+    ],
+)  # fmt: skip
+def test_what_is_of_arrays_says_so(function):
+    """The error is of the function that is made, not of the argument of the one that it calls."""
+    with pytest.raises(fastact.UnsupportedOperationError, match="^mine: an array made of x"):
+        fastact.activation(function, name="mine")
 
 
 def test_what_is_no_function():
