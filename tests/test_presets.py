@@ -1,5 +1,6 @@
 """Names and presets: what each library calls an activation, and gets from it. The numbers are the libraries' own (float64)."""
 
+import contextlib
 import importlib
 import itertools
 import pickle
@@ -269,10 +270,8 @@ def test_rrelu_in_training():
 def test_rrelu_in_training_has_the_dtypes_of_prelu():
     """bfloat16 stays bfloat16, and integers become the float that they become elsewhere."""
     dtypes = ["f2", "f4", ">f4", "f8", "i1", "i8", "?"]
-    try:
+    with contextlib.suppress(ImportError):
         dtypes.append(np.dtype(importlib.import_module("ml_dtypes").bfloat16))
-    except ImportError:
-        pass
     for dtype in dtypes:
         x = np.array([1, 0, 2]).astype(dtype)
         for result in fastact.rrelu_training(x, np.random.default_rng(0)):
