@@ -291,9 +291,14 @@ def known(name):
     return _plain(name) in _aliases()
 
 
+AXIS = ("gumbel_softmax", "hardmax", "log_softmax", "logsumexp", "maxout", "softmax", "softmin", "sparsemax")  # as `axis.__all__`
+
+
 def _unknown(name):
     import difflib
 
+    if name.lower() in (*AXIS, *gated_units()):
+        raise LookupError(f"name: {name!r} is no activation, which is a function of one number; it is fastact.{name.lower()}")
     close = difflib.get_close_matches(name.lower(), [n for r in records().values() for n in r.spellings])
     hint = f"did you mean {' or '.join(map(repr, dict.fromkeys(close)))}?" if close else "fastact.names() lists them"
     raise LookupError(f"name: there is no activation {name!r}; {hint}")

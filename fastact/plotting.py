@@ -20,7 +20,10 @@ def _needs_matplotlib():
 
 def _window(records, span):
     if span is not None:
-        low, high = (-float(span), float(span)) if np.ndim(span) == 0 else map(float, span)
+        try:
+            low, high = (-float(span), float(span)) if np.ndim(span) == 0 else map(float, span)
+        except (TypeError, ValueError):
+            low = high = math.nan
         if not low < high or not math.isfinite(low) or not math.isfinite(high):
             raise ValueError(f"span: {span!r} is not a width or a pair (low, high)")
         return low, high

@@ -13,7 +13,7 @@ import pytest
 import support
 
 import fastact
-from fastact import dispatch, executor, settings
+from fastact import axis, catalog, dispatch, executor, settings
 
 FIRST = support.RECORDS[0].name
 X = np.linspace(-2, 2, 9)
@@ -245,6 +245,10 @@ def test_get_hints():
     for bad in (None, 3, b"x"):
         with pytest.raises(TypeError, match="name"):
             fastact.get(bad)
+    for name in (*axis.__all__, *catalog.gated_units()):
+        for given in (name, name.upper()):
+            with pytest.raises(LookupError, match=f"no activation.* it is fastact.{name}$"):
+                fastact.get(given)
 
 
 # --- Environment ---------------------------------------------------------------------------------------------------------

@@ -227,8 +227,9 @@ def test_plot(pyplot, tmp_path):
     assert fastact.silu.plot(axes=own, derivative=False) is own
     found = fastact.health("relu", np.random.default_rng(0).normal(size=(20, 5)))
     assert found.plot().get_yticklabels()[0].get_text() == "relu"
-    with pytest.raises(ValueError, match="span"):
-        fastact.plot("relu", span=(1, 1))
+    for span in ((1, 1), "a", (1, 2, 3)):
+        with pytest.raises(ValueError, match="span"):
+            fastact.plot("relu", span=span)
     with pytest.raises(TypeError, match="at least one"):
         fastact.plot()
 
