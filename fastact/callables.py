@@ -407,9 +407,11 @@ class Function(Runner):
         arrays = {}
         for name, value in zip(names, inputs, strict=False):
             try:
-                arrays[name] = value if hasattr(value, "dtype") and hasattr(value, "shape") else np.asarray(value)
+                arrays[name] = value if isinstance(getattr(value, "dtype", None), np.dtype) and hasattr(value, "shape") else np.asarray(value)
             except ValueError:
                 return ValueError(f"{self.__qualname__}: {name} is ragged; give rows of equal length")
+            except TypeError as refused:
+                return TypeError(f"{self.__qualname__}: {name} can't be an array ({refused}); give real numbers")
             dtype = arrays[name].dtype
             if dtype.kind == "c":
                 return TypeError(f"{self.__qualname__}: {name} is complex ({dtype}); activations take real numbers, such as {name}.real")
@@ -422,6 +424,8 @@ class Function(Runner):
         except ValueError:
             shapes = ", ".join(f"{name} {a.shape}" for name, a in arrays.items() if a.shape)
             return ValueError(f"{self.__qualname__}: the shapes do not broadcast together: {shapes}")
+        except RuntimeError:  # it knows 32 dimensions only
+            return type(error)(f"{self.__qualname__}: {error}") if type(error) in (TypeError, ValueError) else error
         outputs = catalog.OUTPUTS[mode]
         if out is not None:
             outs = out if isinstance(out, tuple) else (out,)
@@ -437,7 +441,7 @@ class Function(Runner):
                     return ValueError(f"{self.__qualname__}: out is read-only; give an array that can be written to")
                 try:
                     fits = np.broadcast_shapes(shape, a.shape) == a.shape
-                except ValueError:
+                except (ValueError, RuntimeError):
                     fits = False
                 if not fits:
                     return ValueError(f"{self.__qualname__}: out has shape {a.shape}, but the result has shape {shape}; give an array of that shape")
@@ -610,13 +614,17 @@ def _parameter(function, name, value):
             pass  # a timedelta64 says that it is real
     if value is None or isinstance(value, (str, bytes, complex)):
         raise TypeError(f"{function.__qualname__}: {name}: expected a real number or an array of them, not {value!r}")
+    if real:
+        return value
     try:
-        kind = "f" if real else np.asarray(value).dtype.kind
+        array = np.asarray(value)
     except ValueError:
         raise ValueError(f"{function.__qualname__}: {name} is ragged; give rows of equal length") from None
-    if kind not in "biuf":
-        raise TypeError(f"{function.__qualname__}: {name}: expected a real number or an array of them, not dtype {np.asarray(value).dtype}")
-    return value
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{function.__qualname__}: {name}: expected a real number or an array of them, not dtype {array.dtype}")
+    if hasattr(value, "__array_ufunc__"):
+        return value
+    return array if array.ndim else float(array)
 
 
 def _equal(value, default):

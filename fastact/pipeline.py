@@ -321,11 +321,8 @@ class Arguments:
         return a.view(np.uint8)
 
     def broadcasts(self, name, given, shape):
-        try:
-            fits = np.broadcast_shapes(given, shape) == shape
-        except ValueError:
-            fits = False
-        if not fits:
+        # Not by numpy.broadcast_shapes, which knows 32 dimensions only.
+        if len(given) > len(shape) or any(m not in (1, n) for m, n in zip(given[::-1], shape[::-1], strict=False)):
             raise ValueError(f"{self.who}: {name} has shape {given}, which does not broadcast to {shape}")
 
     def number(self, name, value):

@@ -563,6 +563,45 @@ def test_parameters_that_do_not_do(record, mode, backend):
             refused(record, mode, [good] * len(catalog.INPUTS[mode]), support.outs(out), ValueError, p.name, **given)
 
 
+def test_parameters_of_objects_with_array(backend):
+    """They are arrays, whatever else they are; of no dimension, numbers."""
+
+    class Number:
+        def __array__(self, dtype=None, copy=None):
+            return np.array(2.0)
+
+        def __array_wrap__(self, *args):
+            raise AssertionError("the result is an array")
+
+    x = np.linspace(-1, 1, 5, dtype=np.float32)
+    support.same_bits(fastact.elu(x, alpha=Number()), fastact.elu(x, alpha=2.0), "0-d")
+    support.same_bits(fastact.elu(x, alpha=list(range(5))), fastact.elu(x, alpha=np.arange(5)), "a list")
+
+
+def test_objects_that_refuse_to_be_arrays(backend):
+    """As tensors of other libraries do, which have a dtype that is none of NumPy's."""
+
+    class Tensor:
+        dtype, shape = "theirs", (3,)
+
+        def __array__(self, dtype=None, copy=None):
+            raise TypeError("no such type")
+
+    with pytest.raises(TypeError, match="gelu: x can't be an array .no such type"):
+        fastact.gelu(Tensor())
+    with pytest.raises(TypeError, match="elu.backward: grad_output can't be an array"):
+        fastact.elu.backward(Tensor(), np.ones(3))
+
+
+def test_many_dimensions(backend):
+    """More than numpy.broadcast_shapes knows."""
+    x = np.ones((1,) * 40 + (2,), np.float32)
+    assert fastact.prelu.backward(x, x, x, parameters=True)[0].shape == fastact.swiglu.backward(x[..., :1], x).shape == x.shape
+    assert fastact.bias("relu").backward(x, x, np.ones(2, np.float32), mask=x > 0)[0].shape == x.shape
+    with pytest.raises(ValueError, match="gelu.backward"):
+        fastact.gelu.backward(x, np.ones(3, np.float32))
+
+
 def test_parameters_beyond_all_floats(backend):
     """An integer that no float holds is infinite, as one that the dtype does not hold is."""
     x = -np.ones(3, np.float32)
