@@ -186,7 +186,7 @@ class Graph:
                 return self.mul(self.const(2), self.formula("gelu", other))
             if one.op == "formula" and one.value == ("tanh", 0) and "mish" in catalog.records():
                 inner = one.args[0]
-                if inner.op == "formula" and inner.value == ("softplus", 0) and inner.args == (other,):
+                if inner.op == "formula" and inner.value == ("softplus", 0) and [a is other for a in inner.args] == [True]:
                     return self.formula("mish", other)
             if one.op == "formula" and one.value == ("sigmoid", 0):
                 if other is one.args[0]:
