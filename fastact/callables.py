@@ -302,7 +302,7 @@ class Function(Runner):
                 options["out"] = out
             quiet = _narrow(out) or any(type(p) is float and _LARGEST < abs(p) < math.inf for p in operands[count:])
             with np.errstate(over="ignore", under="ignore") if quiet else contextlib.nullcontext():
-                return ufunc(*operands, **options)
+                return executor.failures.raising(ufunc, operands, options)
         except ActivationError:  # a user's function is being followed
             raise
         except (TypeError, ValueError, OverflowError) as error:

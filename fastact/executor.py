@@ -153,6 +153,27 @@ def converted(kernel, computed, outputs):
 
 # --- Real ufuncs, through NumPy's public C interface ---------------------------------------------------------------------
 
+
+class _Failures(threading.local):
+    """What went wrong in a loop of this thread. NumPy does not ask, and ctypes only prints it."""
+
+    error = None
+    caught = False  # whether somebody will ask
+
+    def raising(self, ufunc, operands, options):
+        """Call a ufunc, and raise what its loops raised."""
+        self.error, self.caught = None, True
+        try:
+            result = ufunc(*operands, **options)
+        finally:
+            self.caught = False
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        return result
+
+
+failures = _Failures()
 _LOOP = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_ssize_t), ctypes.POINTER(ctypes.c_ssize_t), ctypes.c_void_p)
 _KEEP = []
 
@@ -219,7 +240,14 @@ def make_ufunc(name, doc, inputs, outputs, given, rest, kernels):
                 0 < abs(arguments[i] - arguments[j]) < n * max(abs(steps[i]), abs(steps[j]))
                 for i in range(inputs + given) for j in range(inputs + given, len(dtypes))
             )  # fmt: skip
-            run(kernel(), x, arrays[inputs + given], z, parameters + rest, near)
+            try:
+                run(kernel(), x, arrays[inputs + given], z, parameters + rest, near)
+            except BaseException as error:
+                for a in arrays[inputs + given :]:
+                    a[...] = np.nan  # and not whatever was there
+                failures.error = error
+                if not failures.caught:
+                    raise
             np.add(1.0, 1.0)  # clears the processor's flags: an underflow of exp is not the caller's
 
         return _LOOP(loop), [dtype.num for dtype in dtypes]

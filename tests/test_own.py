@@ -18,7 +18,8 @@ import reference
 import support
 
 import fastact
-from fastact import catalog, custom, elementary, formulas, language, primitives, tracing, translate
+from fastact import catalog, custom, elementary, executor, formulas, language, primitives, tracing, translate
+from fastact.backends import numpy_code
 from fastact.math import abs as fabs
 from fastact.math import erf, exp, log1p, sigmoid, sqrt, tanh, where
 
@@ -475,6 +476,45 @@ def test_names(name):
 def test_parameter_names(parameter):
     with pytest.raises(fastact.ActivationError, match=parameter):
         fastact.activation(eval(f"lambda x, {parameter}=1.0: x * x * {parameter}"))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("f", [exp, tanh, sigmoid, fastact.elu, fastact.gelu, np.sinh], ids=lambda f: getattr(f, "__name__", "f"))
+def test_functions_of_a_parameter(f, dtype):
+    """At its default it is a number that is known, which NumPy's programs compute once."""
+    x = np.linspace(-3, 3, 7, dtype=dtype)
+    act = fastact.activation(lambda x, a=0.6: f(a) * sigmoid(x) + tanh(a), name="mine", check=False)
+    with fastact.use_backend("numpy"):
+        want = [r.astype(dtype) for r in act.value_and_grad(x, np.full(7, 0.6))]
+        for result, right in zip(act.value_and_grad(x), want, strict=True):
+            np.testing.assert_allclose(result, right, rtol=1e-6 if dtype == np.float32 else 1e-14)
+
+
+def test_what_is_nearly_mish_is_no_condition():
+    """Whether a product is mish is looked up, and not compared: that would be a condition of the function."""
+    softplus, x = fastact.softplus, np.array([0.5, 0.7])
+    twice = fastact.activation(lambda x: x * tanh(softplus(2 * x)), name="mine")
+    assert twice.record.definition == "x * tanh(softplus(2 * x))"
+    scaled = fastact.activation(lambda x, a=0.5: a * tanh(softplus(x)), name="mine")
+    np.testing.assert_allclose(scaled.grad(x), 0.5 * fastact.tanh.grad(softplus(x)) * sigmoid(x))
+    known = fastact.activation(lambda x, a=0.5: a * tanh(softplus(0.25)) * x * x, name="mine")
+    np.testing.assert_allclose(known(x), 0.5 * np.tanh(softplus(0.25)) * x * x)
+    assert fastact.activation(lambda x: x * tanh(softplus(x)), name="mine").record.definition == "mish(x)"
+
+
+def test_what_goes_wrong_in_a_loop_is_raised(monkeypatch):
+    """NumPy does not ask whether a loop failed, and the result would be whatever was in the memory."""
+
+    def broken(*arguments):
+        raise RuntimeError("no program today")
+
+    monkeypatch.setattr(numpy_code, "compiled", broken)
+    act = fastact.activation(lambda x: x * tanh(exp(x)), name="mine", check=False)
+    with fastact.use_backend("numpy"):
+        for given in (np.ones(3), np.ones((3, 2))[:, 0], [1.0], 1.0):
+            with pytest.raises(RuntimeError, match="no program today"):
+                act(given)
+    assert executor.failures.error is None
 
 
 def test_too_deep():

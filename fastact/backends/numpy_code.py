@@ -116,7 +116,7 @@ class _Graph:
     # Operations, with what is known about them
 
     def make(self, op, *args):
-        if all(a.kind == "const" for a in args):
+        if all(a.kind == "const" for a in args) and op not in ("q", "n"):  # what those are is decided later
             with np.errstate(all="ignore"):
                 return self.const(_scalar(op)(*[a.value for a in args]))
         found = self.nodes.get((op, *args))
@@ -618,7 +618,7 @@ def compiled(record, mode, precision, kinds):
     whole = wanted("whole")
     if whole is None:
         return [finished(*wanted("parts"))]
-    tested = [e.args[0] for e in whole[0].exponents if e in whole[2]]
+    tested = [e.args[0] for e in whole[0].exponents if e.args and e in whole[2]]  # not of a number that is known
     if not tested:
         return [finished(*whole)]
     if precision == "float32":
