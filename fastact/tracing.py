@@ -448,7 +448,8 @@ class Node:
             return result
         if name == "clip":
             names = dict(zip(("a", "a_min", "a_max"), args, strict=False)) | kwargs
-            return self.clip(names.get("a_min", names.get("min")), names.get("a_max", names.get("max")))
+            clipped = self.graph.number(names["a"])  # which need not be what NumPy asked: a bound can be that
+            return clipped.clip(names.get("a_min", names.get("min")), names.get("a_max", names.get("max")))
         if name == "where" and not kwargs:
             if len(args) != 3:
                 raise unsupported(f"np.where with {len(args)} argument{'s' * (len(args) > 1)}", "where(condition, a, b) chooses between two numbers")

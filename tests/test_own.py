@@ -490,6 +490,19 @@ def test_functions_of_a_parameter(f, dtype):
             np.testing.assert_allclose(result, right, rtol=1e-6 if dtype == np.float32 else 1e-14)
 
 
+def test_a_clipped_number():
+    """Where only a bound depends on what is not known yet."""
+    x = np.linspace(-2, 2, 9)
+    for function in (
+        lambda x: np.tanh(x) * np.clip(0.25, -1.0, x), lambda x: np.tanh(x) * np.clip(0.25, x, 1.0), lambda x: np.tanh(x) * np.clip(0.25, None, x),
+    ):  # fmt: skip
+        act = fastact.activation(function, name="mine", check=False)
+        np.testing.assert_allclose(act(x), function(x), rtol=1e-12)
+    scaled = fastact.activation(lambda x, a=0.6: x * np.tanh(x) - np.clip(0.5, -0.5, a), name="mine", check=False)
+    np.testing.assert_allclose(scaled(x, a=0.3), x * np.tanh(x) - 0.3, rtol=1e-12)
+    np.testing.assert_allclose(scaled(x), x * np.tanh(x) - 0.5, rtol=1e-12)
+
+
 def test_what_is_nearly_mish_is_no_condition():
     """Whether a product is mish is looked up, and not compared: that would be a condition of the function."""
     softplus, x = fastact.softplus, np.array([0.5, 0.7])
