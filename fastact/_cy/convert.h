@@ -195,8 +195,8 @@ FASTACT_CONVERT void fastact_narrow_float32(const void *from, void *to, intptr_t
     for (; i < n; i++) b[i] = (float)a[i];
 }
 
-/* Tiles: kernels of the reduced precisions convert and compute so many numbers at a time. So the processor, which works on the next ones
-   meanwhile, has the conversions nearly for free. `format`: 0 as it is computed, 1 float16 (of float) or float32 (of double), 2 bfloat16. */
+/* Tiles: kernels of the reduced precisions convert and compute so many numbers at a time. `format`, a constant where a kernel calls these, so
+   that a tile's numbers stay in registers: 1 float16 (of float) or float32 (of double), 2 bfloat16. */
 #ifdef fastact_tile
 
 #if defined(_MSC_VER)
@@ -205,49 +205,117 @@ FASTACT_CONVERT void fastact_narrow_float32(const void *from, void *to, intptr_t
 #define FASTACT_APART static __attribute__((noinline, unused))
 #endif
 
-#define FASTACT_TILES(precision, real, convert_1, convert_2)                                                              \
-    FASTACT_CONVERT void fastact_load_tile_##precision(real *tile, const char *memory, int format)                        \
+/* With AVX2 a tile of bfloat16 has its numbers in the order 0, 2 ... 14, 1, 3 ... 15, 16, 18 ...: the lower halves of 32 bits apart from the
+   upper ones, which costs less than to widen them in order and to pack them again (8,192 numbers, relu: 0.09 ns each against 0.17). */
+#if FASTACT_LANES == 8
+FASTACT_CONVERT void fastact_load_pairs(const void *from, float *tile)
+{
+    const __m256i upper = _mm256_set1_epi32((int)0xffff0000);
+    for (int i = 0; i < fastact_tile; i += 16) {
+        const __m256i pairs = _mm256_loadu_si256((const __m256i *)((const uint16_t *)from + i));
+        _mm256_storeu_ps(tile + i, _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)));
+        _mm256_storeu_ps(tile + i + 8, _mm256_castsi256_ps(_mm256_and_si256(pairs, upper)));
+    }
+}
+/* fastact_to_bfloat16 of 16 numbers, in lanes of 16 bits: the upper half of the digits is rounded up unless the lower half, less one where the
+   upper is even, lies below 0x8000. `nan`: whether there may be any. */
+FASTACT_CONVERT __m256i fastact_join_pairs(const float *tile, int nan)
+{
+    const __m256 even = _mm256_loadu_ps(tile), odd = _mm256_loadu_ps(tile + 8);
+    const __m256i low = _mm256_castps_si256(even), high = _mm256_castps_si256(odd);
+    const __m256i upper = _mm256_blend_epi16(_mm256_srli_epi32(low, 16), high, 0xaa);
+    const __m256i lower = _mm256_blend_epi16(low, _mm256_slli_epi32(high, 16), 0xaa);
+    const __m256i rest = _mm256_subs_epu16(lower, _mm256_andnot_si256(upper, _mm256_set1_epi16(1)));
+    const __m256i rounded = _mm256_sub_epi16(upper, _mm256_cmpgt_epi16(_mm256_setzero_si256(), rest));
+    if (!nan) return rounded;
+    const __m256i first = _mm256_castps_si256(_mm256_cmp_ps(even, even, _CMP_UNORD_Q));
+    const __m256i second = _mm256_castps_si256(_mm256_cmp_ps(odd, odd, _CMP_UNORD_Q));
+    return _mm256_blendv_epi8(rounded, _mm256_or_si256(upper, _mm256_set1_epi16(0x40)), _mm256_blend_epi16(first, second, 0xaa));
+}
+FASTACT_CONVERT void fastact_store_pairs(const float *tile, void *to)
+{
+    uint16_t *b = (uint16_t *)to;
+    __m256 lost = _mm256_setzero_ps();
+    for (int i = 0; i < fastact_tile; i += 16)
+        lost = _mm256_or_ps(lost, _mm256_cmp_ps(_mm256_loadu_ps(tile + i), _mm256_loadu_ps(tile + i + 8), _CMP_UNORD_Q));
+    if (FASTACT_SELDOM(_mm256_movemask_ps(lost)))
+        for (int i = 0; i < fastact_tile; i += 16) _mm256_storeu_si256((__m256i *)(b + i), fastact_join_pairs(tile + i, 1));
+    else
+        for (int i = 0; i < fastact_tile; i += 16) _mm256_storeu_si256((__m256i *)(b + i), fastact_join_pairs(tile + i, 0));
+}
+FASTACT_CONVERT void fastact_order_pairs(const float *from, float *tile)
+{
+    for (int i = 0; i < fastact_tile; i += 16)
+        for (int j = 0; j < 8; j++) tile[i + j] = from[i + 2 * j], tile[i + 8 + j] = from[i + 2 * j + 1];
+}
+#else
+FASTACT_CONVERT void fastact_load_pairs(const void *from, float *tile) { fastact_widen_bfloat16(from, tile, fastact_tile); }
+FASTACT_CONVERT void fastact_store_pairs(const float *tile, void *to) { fastact_narrow_bfloat16(tile, to, fastact_tile); }
+FASTACT_CONVERT void fastact_order_pairs(const float *from, float *tile) { memcpy(tile, from, fastact_tile * sizeof *tile); }
+#endif
+
+/* `at`: the first number's index in memory. */
+FASTACT_CONVERT void fastact_load_half(float *tile, const void *memory, intptr_t at, int format)
+{
+    const uint16_t *from = (const uint16_t *)memory + at;
+    if (format == 1) fastact_widen_float16(from, tile, fastact_tile);
+    else fastact_load_pairs(from, tile);
+}
+FASTACT_CONVERT void fastact_store_half(const float *tile, void *memory, intptr_t at, int format)
+{
+    uint16_t *to = (uint16_t *)memory + at;
+    if (format == 1) fastact_narrow_float16(tile, to, fastact_tile);
+    else fastact_store_pairs(tile, to);
+}
+/* Of a parameter that varies, in the tile's order. */
+FASTACT_CONVERT void fastact_order_half(float *tile, const float *parameter, int format)
+{
+    if (format == 1) memcpy(tile, parameter, fastact_tile * sizeof *tile);
+    else fastact_order_pairs(parameter, tile);
+}
+
+FASTACT_CONVERT void fastact_load_single(double *tile, const void *memory, intptr_t at, int format)
+{
+    (void)format;
+    fastact_widen_float32((const float *)memory + at, tile, fastact_tile);
+}
+FASTACT_CONVERT void fastact_store_single(const double *tile, void *memory, intptr_t at, int format)
+{
+    (void)format;
+    fastact_narrow_float32(tile, (float *)memory + at, fastact_tile);
+}
+FASTACT_CONVERT void fastact_order_single(double *tile, const double *parameter, int format)
+{
+    (void)format;
+    memcpy(tile, parameter, fastact_tile * sizeof *tile);
+}
+
+/* The numbers behind the last whole tile, in a tile of their own. It is filled up with the first of them: any other might raise a flag that
+   none of them does. `parameters`: how many vary. */
+FASTACT_CONVERT void fastact_fill(void *tile, const void *memory, intptr_t at, intptr_t count, intptr_t size)
+{
+    const char *from = (const char *)memory + at * size;
+    for (intptr_t i = 0; i < fastact_tile; i++) memcpy((char *)tile + i * size, from + (i < count ? i : 0) * size, size);
+}
+
+#define FASTACT_REST(precision, real)                                                                                    \
+    typedef void (*fastact_kernel_##precision)(const void *x, void *y, void *z, const real *p, intptr_t n, int format);  \
+    FASTACT_APART void fastact_rest_##precision(fastact_kernel_##precision kernel, const void *x, void *y, void *z,      \
+                                                const real *p, intptr_t n, int format, int inputs, int outputs, int parameters) \
     {                                                                                                                    \
-        if (format == 1) fastact_widen_##convert_1(memory, tile, fastact_tile);                                          \
-        else if (format == 2) fastact_widen_##convert_2(memory, tile, fastact_tile);                                     \
-        else for (int i = 0; i < fastact_tile; i++) tile[i] = ((const real *)memory)[i];                                  \
-    }                                                                                                                    \
-    FASTACT_CONVERT void fastact_store_tile_##precision(const real *tile, char *memory, int format)                       \
-    {                                                                                                                    \
-        if (format == 1) fastact_narrow_##convert_1(tile, memory, fastact_tile);                                         \
-        else if (format == 2) fastact_narrow_##convert_2(tile, memory, fastact_tile);                                    \
-        else for (int i = 0; i < fastact_tile; i++) ((real *)memory)[i] = tile[i];                                        \
-    }                                                                                                                    \
-    /* The last tile is filled up with its first number: any other might raise a flag that none of them does. */         \
-    FASTACT_APART void fastact_load_part_##precision(real *tile, const char *memory, intptr_t count, int format)         \
-    {                                                                                                                    \
-        const intptr_t size = format ? (intptr_t)sizeof(real) / 2 : (intptr_t)sizeof(real);                              \
-        char whole[fastact_tile * sizeof(real)];                                                                         \
-        for (intptr_t i = 0; i < fastact_tile; i++) memcpy(whole + i * size, memory + (i < count ? i : 0) * size, size); \
-        fastact_load_tile_##precision(tile, whole, format);                                                              \
-    }                                                                                                                    \
-    FASTACT_APART void fastact_store_part_##precision(const real *tile, char *memory, intptr_t count, int format)        \
-    {                                                                                                                    \
-        char whole[fastact_tile * sizeof(real)];                                                                         \
-        fastact_store_tile_##precision(tile, whole, format);                                                             \
-        memcpy(memory, whole, count * (format ? sizeof(real) / 2 : sizeof(real)));                                       \
-    }                                                                                                                    \
-    /* `count` numbers from `at` on. */                                                                                  \
-    FASTACT_CONVERT void fastact_load_##precision(real *tile, const void *memory, intptr_t at, intptr_t count, int format) \
-    {                                                                                                                    \
-        const char *from = (const char *)memory + at * (format ? (intptr_t)sizeof(real) / 2 : (intptr_t)sizeof(real));   \
-        if (count >= fastact_tile) fastact_load_tile_##precision(tile, from, format);                                    \
-        else fastact_load_part_##precision(tile, from, count, format);                                                   \
-    }                                                                                                                    \
-    FASTACT_CONVERT void fastact_store_##precision(const real *tile, void *memory, intptr_t at, intptr_t count, int format) \
-    {                                                                                                                    \
-        char *to = (char *)memory + at * (format ? (intptr_t)sizeof(real) / 2 : (intptr_t)sizeof(real));                 \
-        if (count >= fastact_tile) fastact_store_tile_##precision(tile, to, format);                                     \
-        else fastact_store_part_##precision(tile, to, count, format);                                                    \
+        const intptr_t count = n % fastact_tile, at = n - count, size = sizeof(real) / 2;                                \
+        char x_tile[fastact_tile * sizeof(real) / 2], y_tile[sizeof x_tile], z_tile[sizeof x_tile];                      \
+        real p_tile[8 * fastact_tile]; /* MAX_PARAMETERS */                                                              \
+        fastact_fill(x_tile, x, at, count, sizeof(real) / 2);                                                            \
+        if (inputs == 2) fastact_fill(z_tile, z, at, count, sizeof(real) / 2);                                           \
+        for (int j = 0; j < parameters; j++) fastact_fill(p_tile + j * fastact_tile, p + j * n, at, count, sizeof(real)); \
+        kernel(x_tile, y_tile, z_tile, parameters ? p_tile : p, fastact_tile, format);                                   \
+        memcpy((char *)y + at * size, y_tile, count * size);                                                             \
+        if (outputs == 2) memcpy((char *)z + at * size, z_tile, count * size);                                           \
     }
 
-FASTACT_TILES(half, float, float16, bfloat16)
-FASTACT_TILES(single, double, float32, float32)
+FASTACT_REST(half, float)
+FASTACT_REST(single, double)
 #endif
 
 #endif

@@ -12,8 +12,8 @@ namespace fastact {
 // incoming gradient (backward). `y` may be `x` or `z`.
 using kernel_fn = void (*)(const void *x, void *y, void *z, const void *parameters, intptr_t n);
 
-// A kernel that converts by itself, in tiles: `formats` has two bits for each of x, y and z. `y` and `z` may be `x`.
-using direct_fn = void (*)(const void *x, void *y, void *z, const void *parameters, intptr_t n, int formats);
+// A kernel that converts by itself, in tiles, from and to arrays of one format, by its code. `y` and `z` may be `x`.
+using direct_fn = void (*)(const void *x, void *y, void *z, const void *parameters, intptr_t n, int format);
 
 // From one contiguous and aligned array to another, as in convert.h.
 using convert_fn = void (*)(const void *from, void *to, intptr_t n);
@@ -50,7 +50,7 @@ struct Plan {
     int size_of(int array) const { return converted && format[array] ? format[array]->itemsize : itemsize; }
 
     void compute(kernel_fn function, const void *x, void *y, void *z, const void *values, intptr_t n) const {
-        if (direct) reinterpret_cast<direct_fn>(function)(x, y, z, values, n, format[0]->code * 0x15);
+        if (direct) reinterpret_cast<direct_fn>(function)(x, y, z, values, n, format[0]->code);
         else function(x, y, z, values, n);
     }
 };

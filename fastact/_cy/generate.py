@@ -37,16 +37,21 @@ cdef extern from "convert.h" nogil:
     void fastact_widen_float32(const void *, void *, intptr_t) noexcept
     void fastact_narrow_float32(const void *, void *, intptr_t) noexcept
 
-    void fastact_load_half(float *, const void *, intptr_t, intptr_t, int) noexcept
-    void fastact_store_half(const float *, void *, intptr_t, intptr_t, int) noexcept
-    void fastact_load_single(double *, const void *, intptr_t, intptr_t, int) noexcept
-    void fastact_store_single(const double *, void *, intptr_t, intptr_t, int) noexcept
+    ctypedef void (*kernel_half "fastact_kernel_half")(const void *, void *, void *, const float *, intptr_t, int) noexcept nogil
+    void fastact_load_half(float *, const void *, intptr_t, int) noexcept
+    void fastact_store_half(const float *, void *, intptr_t, int) noexcept
+    void fastact_order_half(float *, const float *, int) noexcept
+    void fastact_rest_half(kernel_half, const void *, void *, void *, const float *, intptr_t, int, int, int, int) noexcept
+
+    ctypedef void (*kernel_single "fastact_kernel_single")(const void *, void *, void *, const double *, intptr_t, int) noexcept nogil
+    void fastact_load_single(double *, const void *, intptr_t, int) noexcept
+    void fastact_store_single(const double *, void *, intptr_t, int) noexcept
+    void fastact_order_single(double *, const double *, int) noexcept
+    void fastact_rest_single(kernel_single, const void *, void *, void *, const double *, intptr_t, int, int, int, int) noexcept
 
 ctypedef void (*converter)(const void *, void *, intptr_t) noexcept nogil
 ctypedef void (*kernel_float32)(const float *, float *, float *, const float *, intptr_t) noexcept nogil
 ctypedef void (*kernel_float64)(const double *, double *, double *, const double *, intptr_t) noexcept nogil
-ctypedef void (*kernel_half)(const void *, void *, void *, const float *, intptr_t, int) noexcept nogil
-ctypedef void (*kernel_single)(const void *, void *, void *, const double *, intptr_t, int) noexcept nogil
 
 '''
 
@@ -109,10 +114,10 @@ def kernel(record, mode, precision, varying, writer):
     call = f"{writer.function_name(record.function(mode, writer.precision))}({', '.join(arguments)})"
     gradients = [f"d{j}" for j in range(len(record.given(mode)))] if mode == catalog.TRAINING else []
     if tiles:
-        head = f"const void *x_at, void *y_at, void *z_at, const {real} *p, intptr_t n, int formats"
+        lines = [f"cdef inline void {name}_tiles(const void *x_at, void *y_at, void *z_at, const {real} *p, intptr_t n, int format) noexcept nogil:"]
     else:
-        head = f"const {real} *x, {real} *y, {real} *z, const {real} *p, intptr_t n"
-    lines = [f"cdef void {name}({head}) noexcept nogil:", "    cdef intptr_t i"]
+        lines = [f"cdef void {name}(const {real} *x, {real} *y, {real} *z, const {real} *p, intptr_t n) noexcept nogil:"]
+    lines.append("    cdef intptr_t i" + (", at" if tiles else ""))
     scalars = [] if varying else [f"p{j} = p[{j}]" for j in range(count)]
     if scalars:
         lines.append(f"    cdef {real} " + ", ".join(scalars))
@@ -121,7 +126,7 @@ def kernel(record, mode, precision, varying, writer):
     loop = _loop
     if tiles:
         held = ["x", "y", "z", *(f"p{j}" for j in range(count) if varying)]
-        lines += ["    cdef intptr_t at, count", f"    cdef {real} " + ", ".join(f"{a}[{TILE}]" for a in held)]
+        lines.append(f"    cdef {real} " + ", ".join(f"{a}[{TILE}]" for a in held))
         loop = functools.partial(_tiles, precision, count if varying else 0)
     trained = [f"y[{j + 1} * n + i] = z[i] * {name}" for j, name in enumerate(gradients)]
     if gradients:
@@ -130,7 +135,10 @@ def kernel(record, mode, precision, varying, writer):
     if faster and not varying:
         condition = " and ".join(f"p{j} == {writer.number(p.default)}" for j, p in enumerate(record.parameters))
         lines += [f"    if {condition}:", *loop(mode, f"{writer.function_name(faster)}(x[i])", "        ", trained), "        return"]
-    return name, "\n".join([*lines, *loop(mode, call, "    ", trained)]) + "\n"
+    lines += loop(mode, call, "    ", trained)
+    if tiles:
+        lines += ["", *_by_format(name, mode, precision, real, count if varying else 0)]
+    return name, "\n".join(lines) + "\n"
 
 
 def _loop(mode, call, indent, trained):
@@ -138,15 +146,26 @@ def _loop(mode, call, indent, trained):
 
 
 def _tiles(precision, varying, mode, call, indent, trained):
-    """The loop of a reduced precision's kernel: a tile is loaded from memory of whatever format, computed and stored."""
-    load, store = f"fastact_load_{precision}", f"fastact_store_{precision}"
-    inside = ["count = n - at", f"{load}(x, x_at, at, count, formats & 3)"]
-    inside += [f"{load}(z, z_at, at, count, formats >> 4)"] * (len(catalog.INPUTS[mode]) == 2)
-    inside += [f"{load}(p{j}, p + {j} * n, at, count, 0)" for j in range(varying)]
+    """The loop of a reduced precision's kernel over whole tiles: each is loaded from memory of whatever format, computed and stored."""
+    load, store, order = (f"fastact_{verb}_{precision}" for verb in ("load", "store", "order"))
+    inside = [f"{load}(x, x_at, at, format)"]
+    inside += [f"{load}(z, z_at, at, format)"] * (len(catalog.INPUTS[mode]) == 2)
+    inside += [f"{order}(p{j}, p + {j} * n + at, format)" for j in range(varying)]
     inside += [f"for i in range({TILE}):", *[f"    {line}" for line in catalog.statements(mode, call, trained)]]
-    inside += [f"{store}(y, y_at, at, count, formats >> 2 & 3)"]
-    inside += [f"{store}(z, z_at, at, count, formats >> 4)"] * (catalog.OUTPUTS[mode] == 2)
-    return [f"{indent}for at in range(0, n, {TILE}):", *[f"{indent}    {line}" for line in inside]]
+    inside += [f"{store}(y, y_at, at, format)"]
+    inside += [f"{store}(z, z_at, at, format)"] * (catalog.OUTPUTS[mode] == 2)
+    return [f"{indent}for at in range(0, n - {TILE - 1}, {TILE}):", *[f"{indent}    {line}" for line in inside]]
+
+
+def _by_format(name, mode, precision, real, varying):
+    """The kernel itself: the loop, compiled for each format, and then what lies behind the last whole tile."""
+    lines = [f"cdef void {name}(const void *x, void *y, void *z, const {real} *p, intptr_t n, int format) noexcept nogil:"]
+    if precision == "half":
+        lines += ["    if format == 1:", f"        {name}_tiles(x, y, z, p, n, 1)", "    else:", f"        {name}_tiles(x, y, z, p, n, 2)"]
+    else:
+        lines.append(f"    {name}_tiles(x, y, z, p, n, 1)")
+    arrays = f"{len(catalog.INPUTS[mode])}, {catalog.OUTPUTS[mode]}, {varying}"
+    return [*lines, f"    if n % {TILE}:", f"        fastact_rest_{precision}({name}, x, y, z, p, n, format, {arrays})"]
 
 
 def generate(reduced=True):
