@@ -56,6 +56,7 @@ cdef extern from "turn.h" nogil:
     void soon_written(const void *, intptr_t) noexcept
     void turn_float32(const float *, intptr_t, float *, intptr_t) noexcept
     void turn_float64(const double *, intptr_t, double *, intptr_t) noexcept
+    void add_across_float64(const double *, double *) noexcept
     void turn_all_float32(const float *, intptr_t, float *, intptr_t, intptr_t, intptr_t) noexcept
     void turn_all_float64(const double *, intptr_t, double *, intptr_t, intptr_t, intptr_t) noexcept
 
@@ -193,7 +194,7 @@ cdef void fix_@p(@r *s) noexcept nogil:
 """
 
 # The sums of n lanes or rows that lie side by side, by precision: `high` and `low`, of the type @wide, hold them; float32 has no use for
-# `low`. `tree`: 16 lanes of n sums each, one after another.
+# `low`. `tree`: 16 lanes of n sums each, one after another; `fold` and `across`: the same in two steps, for rows one by one and then for 8.
 WIDE = {"float32": "double", "float64": "double"}
 TREE = """
 cdef inline void tree_@p(@wide *high, @wide *low, intptr_t n) noexcept nogil:
@@ -202,6 +203,12 @@ cdef inline void tree_@p(@wide *high, @wide *low, intptr_t n) noexcept nogil:
         merge_@p(high + l * n, low + l * n, high + (l + 8) * n, low + (l + 8) * n, n)
     for l in range(4):
         merge_@p(high + l * n, low + l * n, high + (l + 4) * n, low + (l + 4) * n, n)
+    ends_@p(high, low, n)
+
+
+cdef inline void ends_@p(@wide *high, @wide *low, intptr_t n) noexcept nogil:
+    # What tree does with the last 4 lanes.
+    cdef intptr_t l
     for l in range(2):
         merge_@p(high + l * n, low + l * n, high + (l + 2) * n, low + (l + 2) * n, n)
     merge_@p(high, low, high + n, low + n, n)
@@ -237,6 +244,22 @@ cdef inline void whole_@p(@wide *high, @wide *low, const @r *x, intptr_t n) noex
         c = (<@wide>x[j + n] + <@wide>x[j + 9 * n]) + (<@wide>x[j + 5 * n] + <@wide>x[j + 13 * n])
         d = (<@wide>x[j + 3 * n] + <@wide>x[j + 11 * n]) + (<@wide>x[j + 7 * n] + <@wide>x[j + 15 * n])
         high[j] = (a + b) + (c + d)
+    low[0] = 0
+
+
+cdef inline void fold_@p(@wide *to, @wide *to_low, const @wide *high, const @wide *low) noexcept nogil:
+    # What tree does before `ends`, to 16 lanes of one sum.
+    cdef @wide t[4]
+    cdef intptr_t l
+    for l in range(4):
+        t[l] = (high[l] + high[l + 8]) + (high[l + 4] + high[l + 12])
+    for l in range(4):
+        to[l] = t[l]
+
+
+cdef inline void across_@p(@wide *high, @wide *low, const @wide *folded, const @wide *folded_low) noexcept nogil:
+    # `ends` for 8 rows, 4 lanes of one after those of another.
+    add_across_float64(folded, high)
     low[0] = 0
 
 
@@ -281,6 +304,25 @@ cdef inline void whole_@p(@wide *high, @wide *low, const @r *x, intptr_t n) noex
     for j in range(n):
         high[j] = all_high[j]
         low[j] = all_low[j]
+
+
+cdef inline void fold_@p(@wide *to, @wide *to_low, @wide *high, @wide *low) noexcept nogil:
+    # What tree does before `ends`, to 16 lanes of one sum.
+    cdef intptr_t l
+    merge_@p(high, low, high + 8, low + 8, 8)
+    merge_@p(high, low, high + 4, low + 4, 4)
+    for l in range(4):
+        to[l] = high[l]
+        to_low[l] = low[l]
+
+
+cdef inline void across_@p(@wide *high, @wide *low, @wide *folded, @wide *folded_low) noexcept nogil:
+    # `ends` for 8 rows, 4 lanes of one after those of another.
+    cdef intptr_t r
+    for r in range(8):
+        ends_@p(folded + 4 * r, folded_low + 4 * r, 1)
+        high[r] = folded[4 * r]
+        low[r] = folded_low[4 * r]
 
 
 cdef inline void into_@p(@r *total, @r *lost, @wide high, @wide low) noexcept nogil:
@@ -334,7 +376,7 @@ cdef inline void rest_@s(const @r *x, const @r *g, @r *y, intptr_t n, @parameter
 
 
 cdef void segment_@s(const @r *x, const @r *g, @r *y, intptr_t n, const @r *s, @wide *total, @wide *lost, @r *counted) noexcept nogil:
-    # What at most SEGMENT elements sum to.
+    # What at most SEGMENT elements sum to, in 4 lanes.
     cdef @r t[64]
     cdef @r w[16]
     cdef @r counts[8]
@@ -355,9 +397,7 @@ cdef void segment_@s(const @r *x, const @r *g, @r *y, intptr_t n, const @r *s, @
     if start < n:
         rest_@s(x + start, g + start, y + start, n - start, @names, w, counts)
         gather_@p(high, low, w, 16)
-    tree_@p(high, low, 1)
-    total[0] = high[0]
-    lost[0] = low[0]
+    fold_@p(total, lost, high, low)
     @count_tree
 
 
@@ -367,12 +407,14 @@ cdef inline void result_@s(const @r *x, const @r *g, @r *y, intptr_t n, @paramet
 
 
 cdef void sum_@s(const @r *x, const @r *g, @r *y, intptr_t n, @r *s) noexcept nogil:
-    cdef @wide total, lost
+    cdef @wide total[4]
+    cdef @wide lost[4]
     cdef intptr_t start
     @inspect
     for start in range(0, n, 8192):
-        segment_@s(x + start, g + start, y + start, n - start if n - start < 8192 else 8192, s, &total, &lost, &s[COUNT])
-        into_@p(&s[HIGH], &s[LOW], total, lost)
+        segment_@s(x + start, g + start, y + start, n - start if n - start < 8192 else 8192, s, total, lost, &s[COUNT])
+        ends_@p(total, lost, 1)
+        into_@p(&s[HIGH], &s[LOW], total[0], lost[0])
 
 
 cdef void close_@s(@r *s) noexcept nogil:
@@ -390,6 +432,8 @@ cdef void batch_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, 
     @numbers
     cdef @r w[32 * 8]
     cdef @r turned[64]
+    cdef @wide folded[32 * 4]
+    cdef @wide folded_low[32 * 4]
     cdef @wide totals[32]
     cdef @wide losts[32]
     cdef intptr_t up = (rows + 7) // 8 * 8, b, j, r
@@ -403,6 +447,9 @@ cdef void batch_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, 
     for b in range(8 * rows, 8 * up, 8):
         for j in range(b, b + 8):
             w[j] = 0
+    for b in range(4 * rows, 4 * up, 4):
+        for j in range(b, b + 4):
+            folded[j] = folded_low[j] = 0
     for r in range(rows):
         soon_written(y + r * ldy, @results * sizeof(@r))
         peaks_@p(x + r * ldx, n, sign, w + 8 * r)
@@ -416,8 +463,9 @@ cdef void batch_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, 
         if m[r] - m[r] != 0:
             alike[r] = alike_@p(x + r * ldx, 1, n, m[r] * sign)
         s[M], s[C], s[K], s[FLOOR] = m[r], c[r], k[r], floor[r]
-        segment_@s(x + r * ldx, NULL, y + r * ldy, n, s, &totals[r], &losts[r], &lanes[r])
+        segment_@s(x + r * ldx, NULL, y + r * ldy, n, s, folded + 4 * r, folded_low + 4 * r, &lanes[r])
     for b in range(0, up, 8):
+        across_@p(totals + b, losts + b, folded + 4 * b, folded_low + 4 * b)
         for j in range(b, b + 8):
             into_@p(&sums[j], &rests[j], totals[j], losts[j])
             value[j] = @close_columns
@@ -451,19 +499,33 @@ BLOCK_BACKWARD = """
 """
 
 # Where little is computed, what is done for several rows at a time is the sum alone; and what a loop over rows does besides counts, so the
-# commonest short rows have loops of their own. Both passes ask for the memory that the other one, or the next batch, will need.
+# commonest short rows have loops of their own. Where rows are short both passes ask for the memory that the other one, or the next batch, will
+# need; longer ones the processor finds by itself, and asking costs more than it saves. A row's sum is left in 4 lanes, for the last of it to be
+# done for 8 rows at a time: a vector read of what was written number by number would wait for all stores before it, and those for memory.
 ROWS_BACKWARD = """
-cdef inline void terms_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, const @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *w) noexcept nogil:
-    # What rows of 16 or 64 elements sum to, in 16 lanes; n is known where this is called.
+cdef inline void short_@s(
+    const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @parameters, @wide *folded, @wide *folded_low
+) noexcept nogil:
+    # What rows of at most 64 elements sum to, in 4 lanes; the commonest n are known where this is called.
+    cdef @wide high[16]
+    cdef @wide low[16]
+    cdef @r w[16]
     cdef intptr_t r, j
     for r in range(rows):
         soon_written(y + r * ldy, n * sizeof(@r))
         if n == 16:
             for j in range(16):
-                w[16 * r + j] = @row0
-        else:
+                w[j] = @row0
+        elif n == 32:
             for j in range(16):
-                w[16 * r + j] = (@row0 + @row32) + (@row16 + @row48)
+                w[j] = @row0 + @row16
+        elif n == 64:
+            for j in range(16):
+                w[j] = (@row0 + @row32) + (@row16 + @row48)
+        else:
+            rest_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, @names, w, w)
+        begin_@p(high, low, w, 16)
+        fold_@p(folded + 4 * r, folded_low + 4 * r, high, low)
 
 
 cdef inline void results_@s(
@@ -475,21 +537,23 @@ cdef inline void results_@s(
     @load
     for r in range(rows):
         value = values[r]
-        soon_read(x + (r + rows) * ldx, n * sizeof(@r))
-        soon_read(g + (r + rows) * ldg, n * sizeof(@r))
+        if n <= 64:
+            soon_read(x + (r + rows) * ldx, n * sizeof(@r))
+            soon_read(g + (r + rows) * ldg, n * sizeof(@r))
         if n == 16:
             finished_@s(x + r * ldx, g + r * ldg, y + r * ldy, 16, @names)
-        elif n == 64:
+        elif n == 32 or n == 64:
             finished_@s(x + r * ldx, g + r * ldg, y + r * ldy, 32, @names)
-            finished_@s(x + r * ldx + 32, g + r * ldg + 32, y + r * ldy + 32, 32, @names)
+            if n == 64:
+                finished_@s(x + r * ldx + 32, g + r * ldg + 32, y + r * ldy + 32, 32, @names)
         else:
             result_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, @names)
 
 
 cdef void batch_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *s) noexcept nogil:
     # At most 32 rows of at most SEGMENT elements.
-    cdef @r w[32 * 16]
-    cdef @r turned[128]
+    cdef @wide folded[32 * 4]
+    cdef @wide folded_low[32 * 4]
     cdef @wide totals[32]
     cdef @wide losts[32]
     cdef @r sums[32]
@@ -499,35 +563,30 @@ cdef void batch_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, 
     cdef @r @names
     cdef intptr_t up = (rows + 7) // 8 * 8, b, j, r
     @load
-    for b in range(0, up, 8):
-        for j in range(b, b + 8):
-            sums[j] = rests[j] = totals[j] = losts[j] = 0
-    if n <= 64:
-        if n == 16:
-            terms_@s(x, ldx, g, ldg, y, ldy, rows, 16, w)
-        elif n == 64:
-            terms_@s(x, ldx, g, ldg, y, ldy, rows, 64, w)
-        else:
-            for r in range(rows):
-                soon_written(y + r * ldy, n * sizeof(@r))
-                rest_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, @names, w + 16 * r, w)
-        for r in range(rows, up):
-            for j in range(16):
-                w[16 * r + j] = 0
-        for b in range(0, up, 8):
-            turn_@p(w + 16 * b, 16, turned, 8)
-            turn_@p(w + 16 * b + 8, 16, turned + 64, 8)
-            whole_@p(totals + b, losts + b, turned, 8)
+    if n == 16:
+        short_@s(x, ldx, g, ldg, y, ldy, rows, 16, @names, folded, folded_low)
+    elif n == 32:
+        short_@s(x, ldx, g, ldg, y, ldy, rows, 32, @names, folded, folded_low)
+    elif n == 64:
+        short_@s(x, ldx, g, ldg, y, ldy, rows, 64, @names, folded, folded_low)
+    elif n < 64:
+        short_@s(x, ldx, g, ldg, y, ldy, rows, n, @names, folded, folded_low)
     else:
         for r in range(rows):
-            soon_written(y + r * ldy, n * sizeof(@r))
-            segment_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, s, &totals[r], &losts[r], &v)
+            segment_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, s, folded + 4 * r, folded_low + 4 * r, &v)
+    for b in range(4 * rows, 4 * up, 4):
+        for j in range(b, b + 4):
+            folded[j] = folded_low[j] = 0
     for b in range(0, up, 8):
+        across_@p(totals + b, losts + b, folded + 4 * b, folded_low + 4 * b)
         for j in range(b, b + 8):
+            sums[j] = rests[j] = 0
             into_@p(&sums[j], &rests[j], totals[j], losts[j])
             values[j] = @close_batch
     if n == 16:
         results_@s(x, ldx, g, ldg, y, ldy, rows, 16, values, s)
+    elif n == 32:
+        results_@s(x, ldx, g, ldg, y, ldy, rows, 32, values, s)
     elif n == 64:
         results_@s(x, ldx, g, ldg, y, ldy, rows, 64, values, s)
     else:
@@ -535,8 +594,8 @@ cdef void batch_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, 
 
 
 cdef void rows_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *s) noexcept nogil:
-    # Rows of at most SEGMENT elements, in batches that stay in the first-level cache.
-    cdef intptr_t each = 32 if n <= 16 else 8 if n <= 256 else 1, r = 0
+    # Rows of at most SEGMENT elements, in batches; short ones, for reading and writing to overlap between them.
+    cdef intptr_t each = 32 if n <= 16 else 16 if n <= 32 else 8 if n <= 128 else 4 if n <= 256 else 1, r = 0
     while r < rows:
         batch_@s(x + r * ldx, ldx, g + r * ldg, ldg, y + r * ldy, ldy, rows - r if rows - r < each else each, n, s)
         r += each

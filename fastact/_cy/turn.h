@@ -54,6 +54,19 @@ static inline void turn_float32(const float *from, intptr_t from_step, float *to
     _mm256_storeu_ps(to + 6 * to_step, _mm256_permute2f128_ps(ad2, eh2, 0x31));
     _mm256_storeu_ps(to + 7 * to_step, _mm256_permute2f128_ps(ad3, eh3, 0x31));
 }
+
+/* What 8 rows of 4 numbers sum to: number i and number i + 2, then the two sums. */
+static inline void add_across_float64(const double *from, double *to)
+{
+    int r;
+    for (r = 0; r < 8; r += 4) {
+        const __m256d a = _mm256_loadu_pd(from + 4 * r), b = _mm256_loadu_pd(from + 4 * r + 4);
+        const __m256d c = _mm256_loadu_pd(from + 4 * r + 8), d = _mm256_loadu_pd(from + 4 * r + 12);
+        const __m256d ac = _mm256_add_pd(_mm256_permute2f128_pd(a, c, 0x20), _mm256_permute2f128_pd(a, c, 0x31));
+        const __m256d bd = _mm256_add_pd(_mm256_permute2f128_pd(b, d, 0x20), _mm256_permute2f128_pd(b, d, 0x31));
+        _mm256_storeu_pd(to + r, _mm256_add_pd(_mm256_unpacklo_pd(ac, bd), _mm256_unpackhi_pd(ac, bd)));
+    }
+}
 #elif defined(__SSE2__) || defined(_M_X64)
 #include <xmmintrin.h>
 
@@ -78,6 +91,14 @@ static inline void turn_float32(const float *from, intptr_t from_step, float *to
     int i, j;
     for (i = 0; i < 8; i++)
         for (j = 0; j < 8; j++) to[j * to_step + i] = from[i * from_step + j];
+}
+#endif
+
+#if !defined(__AVX__)
+static inline void add_across_float64(const double *from, double *to)
+{
+    int r;
+    for (r = 0; r < 8; r++) to[r] = (from[4 * r] + from[4 * r + 2]) + (from[4 * r + 1] + from[4 * r + 3]);
 }
 #endif
 
