@@ -86,6 +86,8 @@ from .primitives import (
     small_log1p,
     square_exp_parts,
     times_exp,
+    whole_exp,
+    whole_expm1,
 )
 
 SELU_SCALE = constant(**coefficients.SELU_SCALE)
@@ -289,8 +291,10 @@ def clipped_linear_from_output(y, slope=1.0, offset=0.0, min_val=0.0, max_val=1.
 )
 def hard_sigmoid(x, slope=1 / 6, offset=0.5):
     """Hard sigmoid: slope * x + offset, but never below 0 nor above 1; by default relu6(x + 3) / 6."""
-    shift = offset / slope  # 3, where slope is 1/6 up to its rounding: so all digits near -3 are right
-    return minimum(maximum(slope * (x + shift), 0), 1), slope * inside(x, -shift, (1 - offset) / slope)
+    shift = select(slope == 0, 0, offset / slope)  # 3, where slope is 1/6 up to its rounding: so all digits near -3 are right
+    upper = (1 - offset) / slope
+    t = fma(slope, x + shift, select(slope == 0, offset, 0))
+    return minimum(maximum(t, 0), 1), slope * inside(x, minimum(-shift, upper), maximum(-shift, upper))
 
 
 @from_output(hard_sigmoid)
@@ -410,11 +414,16 @@ def elu_parameters(x, alpha=1.0):
 def celu(x, alpha=1.0):
     """Continuously differentiable exponential linear unit: x where it is positive, else alpha * (exp(x / alpha) - 1)."""
     r = 1 / alpha
-    m = maximum(minimum(x, 0), -EXP_REACH * alpha)
+    m = maximum(minimum(x, 0), -EXP_REACH * abs(alpha))
     u = m * r
     q, n = exp_parts_less(u, -ratio_rest(u, m, alpha) * r)
-    p = power(n)
-    return select(x >= 0, x, alpha * fma(p, q, p - 1)), select(x > 0, 1, fma(p, q, p))
+    e = whole_expm1(u, q, n)
+    return select(x >= 0, x, alpha * e), select(x > 0, 1, whole_exp(u, q, n))
+
+
+@at_defaults(celu)
+def celu_at_defaults(x):
+    return elu(x, 1)
 
 
 @from_output(celu, nonnegative=("alpha",))
@@ -703,7 +712,7 @@ def log1p_exp(v, low):
 
 
 @activation(
-    definition="log1p(exp(-abs(beta * x))) / beta + (x + abs(x)) / 2", numpy="np.logaddexp(beta * x, 0) / beta",
+    definition="log1p(exp(-abs(beta * x))) / beta + (beta * x + abs(beta * x)) / (2 * beta)", numpy="np.logaddexp(beta * x, 0) / beta",
     numpy_grad="1 / (1 + np.exp(-beta * x))", ulp=(3, 4), also={"threshold": (20.0, None)},
     like={"torch": "softplus", "jax": "softplus", "keras": "softplus", "tensorflow": "softplus", "onnx": "Softplus", "scipy": "softplus"},
     paper="Dugas, Bengio, Belisle, Nadeau and Garcia, Incorporating second-order functional knowledge, NIPS 2000",
@@ -904,7 +913,8 @@ def gelu(x):
     left = fma(-a, PHI0 * UNBIAS, d / below)
     middle = fma(square, rest, fma(PHI0, q, PHI0_LOW))
     step = select(far, select(x > 0, 1, 0), fma(x, 2 * PHI0, 0.5))
-    return value, fma(select(far, copysign(fma(p, q, p), -x), x), select(far, left, middle), step)
+    # What is too small for a number keeps the sign.
+    return copysign(value, x), fma(select(far, copysign(fma(p, q, p), -x), x), select(far, left, middle), step)
 
 
 @at_high_accuracy(gelu)

@@ -137,19 +137,28 @@ def exp_parts_less(x, low):
     return small_expm1(r - low), n
 
 
+def whole_exp(x, q, n):
+    """exp(x) for q, n of `exp_parts`, also where it is infinite."""
+    large = select(x > 0, 1, 0)  # then the power of two is made small first and large last
+    return (1 + q) * biased_power(n - 2 * POWER_BIAS * large) * select(x > 0, 1 / UNBIAS, UNBIAS)
+
+
 def exp_whole(x):
     """exp(x) of any x; infinite where it is too large."""
     q, n = exp_parts(maximum(minimum(x, EXP_REACH), -EXP_REACH))
-    large = select(x > 0, 1, 0)  # then the power of two is made small first and large last
-    return (1 + q) * biased_power(n - 2 * POWER_BIAS * large) * select(x > 0, 1 / UNBIAS, UNBIAS)
+    return whole_exp(x, q, n)
+
+
+def whole_expm1(x, q, n):
+    """expm1(x) for q, n of `exp_parts`, also where it is infinite."""
+    p = biased_power(n - 2 * POWER_BIAS * select(x > 1, 1, 0))
+    return fma(p, q, p - select(x > 1, UNBIAS, 1 / UNBIAS)) * select(x > 1, 1 / UNBIAS, UNBIAS)
 
 
 def expm1_whole(x):
     """expm1(x) of any x; infinite where it is too large."""
     q, n = exp_parts(maximum(minimum(x, EXP_REACH), -EXP_REACH))
-    large = select(x > 1, 1, 0)
-    p = biased_power(n - 2 * POWER_BIAS * large)
-    return fma(p, q, p - select(x > 1, UNBIAS, 1 / UNBIAS)) * select(x > 1, 1 / UNBIAS, UNBIAS)
+    return whole_expm1(x, q, n)
 
 
 def small_log1p(z):

@@ -171,3 +171,24 @@ def test_those_without_say_so(record):
 def test_errors(call, error, words):
     with pytest.raises(error, match=words):
         call(fastact.leaky_relu.backward, np.ones(3))
+
+
+@pytest.mark.parametrize("alpha", [-1.5, -0.2, 0.2, 3.0])
+def test_celu_below_zero(alpha, backend):
+    # For a negative alpha exp(x / alpha) grows without end.
+    for dtype in (np.float32, np.float64):
+        x = np.array([-1e-3, -0.5, -3.0, -40 * abs(alpha), -1e30], dtype)
+        with support.quiet():
+            exact = alpha * np.expm1(x.astype(np.float64) / float(dtype(alpha)))
+            slope = np.exp(x.astype(np.float64) / float(dtype(alpha)))
+            np.testing.assert_allclose(fastact.celu(x, alpha), exact.astype(dtype), rtol=2e-6)
+            np.testing.assert_allclose(fastact.celu.grad(x, alpha), slope.astype(dtype), rtol=2e-6)
+
+
+def test_hard_sigmoid_of_any_slope(backend):
+    x = np.linspace(-9, 9, 721)
+    for slope in (-0.2, 0.0, 0.3):
+        y, dy = fastact.hard_sigmoid.value_and_grad(x, slope, 0.4)
+        t = slope * x + 0.4
+        np.testing.assert_allclose(y, np.clip(t, 0, 1), atol=1e-15)
+        np.testing.assert_array_equal(dy[np.abs(t * (1 - t)) > 1e-9], np.where((t > 0) & (t < 1), slope, 0)[np.abs(t * (1 - t)) > 1e-9])

@@ -92,6 +92,14 @@ def test_signed_zeros(record, dtype, backend):
 
 
 @DTYPE
+@pytest.mark.parametrize("name", ["gelu", "gelu_10", "gelu_tanh", "quick_gelu", "silu", "mish"])
+def test_what_underflows_keeps_its_sign(name, dtype, backend):
+    with support.quiet():
+        y = fastact.get(name)(np.append(np.linspace(-900, -1, 9000, dtype=dtype), dtype(-np.inf)))
+    assert np.signbit(y).all()
+
+
+@DTYPE
 @pytest.mark.parametrize("record", support.by_name(support.RECORDS))
 def test_subnormals_are_not_flushed(record, dtype, backend):
     limits = np.finfo(dtype)

@@ -316,6 +316,15 @@ class _Graph:
     def exp_expm1_parts(self, x):
         return None if self.exponential == "parts" else (*self.exp_parts(x), self.expm1(x))
 
+    def whole_exp(self, x, q, n):
+        return (self.corrected(self.make("exp", q.args[0]), *q.args[1:] or (None,)),) if q.op == "q" else None
+
+    def whole_expm1(self, x, q, n):
+        if q.op != "q":
+            return None
+        e = self.make("expm1", q.args[0])
+        return (self.fma(self.make("exp", q.args[0]), q.args[1], e) if q.args[1:] else e,)
+
     def square_exp_parts(self, a):
         square = self.multiply(a, a)
         return self.exp_parts(self.negative(square), None if self.wide else self.negative(self.product_rest(a, a, square)))
@@ -391,6 +400,8 @@ _OWN = {
     elementary.atan: lambda g, x: (g.make("arctan", x),),
     primitives.exp_parts: _Graph.exp_parts,
     primitives.exp_parts_less: lambda g, x, low: g.exp_parts(x, None if low in (g.const(0), g.nothing) else g.negative(low)),
+    primitives.whole_exp: _Graph.whole_exp,
+    primitives.whole_expm1: _Graph.whole_expm1,
     primitives.square_exp_parts: _Graph.square_exp_parts,
     primitives.gauss_parts_near: _Graph.gauss_parts_near,
     primitives.exp_expm1_parts: _Graph.exp_expm1_parts,
