@@ -189,7 +189,7 @@ def third_low(precision):
 
 def erf_exponent(precision):
     """-log(erfc(a)) / a; the error is relative to erf(a) = 1 - exp(-a P(a))."""
-    largest, degree = ERF_LARGEST, {"single": 12}[precision]
+    largest, degree = ERF_LARGEST, {"half": 6, "single": 12}[precision]
     grid = chebyshev_grid(0, largest, 14 * (degree + 2))[1:]
     values = {a: -mpmath.log(mpmath.erfc(a)) / a for a in grid}
     c, error, _ = fit(values.get, lambda a: a / mpmath.expm1(a * values[a]), grid, range(degree + 1), precision)
@@ -244,7 +244,7 @@ GELU_FLAT = mpmath.findroot(lambda a: mills(a) - a / mpmath.sqrt(2 * mpmath.pi),
 
 def gelu_slope(precision):
     """gelu'(-a) exp(a^2 / 2) / (GELU_FLAT - a)."""
-    return in_reciprocal(lambda a, r: (mills(a) - a / mpmath.sqrt(2 * mpmath.pi)) / (GELU_FLAT - a), {"single": (*MILLS[precision][:3], 11)}, precision)
+    return in_reciprocal(lambda a, r: (mills(a) - a / mpmath.sqrt(2 * mpmath.pi)) / (GELU_FLAT - a), {p: (*MILLS[p][:3], degree) for p, degree in (("half", 7), ("single", 11))}, precision)
 
 
 def expm1_of_half(precision):
@@ -385,7 +385,7 @@ def make():
     ):
         high = {p: rounded(number, p) for p in TYPES}
         low = {p: rounded(number - mpf(high[p]), p) for p in TYPES}
-        if name not in ("PI", "GELU_FLAT"):  # what accuracy="high" alone has does miss it
+        if name not in ("PI", "GELU_FLAT"):  # those that the reduced precisions alone have do miss it
             low |= dict.fromkeys(REDUCED, 0.0)
         parts.append(comment(f"{text}, and what that is rounded by.") + table(name, high) + table(f"{name}_LOW", low))
     linear = 2 * mpmath.sqrt(2 / mpmath.pi)
@@ -416,10 +416,10 @@ def make():
         ("MILLS", MILLS_TEXT, mills_polynomial),
         ("ATAN", ATAN_TEXT, atan),
         ("ERF_EXPONENT", ERF_EXPONENT_TEXT, erf_exponent),
-        ("SINE_SQUARE", SINE_SQUARE_TEXT, lambda p: plain(sine_square_ratio, (mpmath.pi / 2 * mpf("1.01")) ** 2, {"single": 6}, p)),
+        ("SINE_SQUARE", SINE_SQUARE_TEXT, lambda p: plain(sine_square_ratio, (mpmath.pi / 2 * mpf("1.01")) ** 2, {"half": 5, "single": 6}, p)),
         ("GELU_SLOPE", GELU_SLOPE_TEXT, gelu_slope),
     ):
-        precisions = {"SINE": TYPES, "COSINE": TYPES, "ATAN": TYPES} | dict.fromkeys(("ERF_EXPONENT", "SINE_SQUARE", "GELU_SLOPE"), ("single",))
+        precisions = {"SINE": TYPES, "COSINE": TYPES, "ATAN": TYPES} | dict.fromkeys(("ERF_EXPONENT", "SINE_SQUARE", "GELU_SLOPE"), REDUCED)
         head, both = polynomial(name, text, function, precisions.get(name, tuple(SIGNIFICANT)))
         parts.append(head + table(name, {p: c for p, (c, _) in both.items()}))
     for name, text, function in (("EXPM1_OF_HALF", EXPM1_OF_HALF_TEXT, expm1_of_half), ("PHI_NEAR", PHI_NEAR_TEXT, phi_near)):

@@ -121,17 +121,18 @@ class Record(collections.namedtuple("Record", _FIELDS)):
         """The formula that serves this mode in this precision."""
         if mode == "backward_from_output":
             return self.from_output
-        return (self._at_high_accuracy if precision == "single" else None) or self.formula
+        return self._reduced.get(precision, self.formula)
 
     def at_defaults(self, mode, precision=""):
         """The formula of x alone that a kernel may use while all parameters have their defaults, or None."""
-        if mode == "backward_from_output" or (precision == "single" and self._at_high_accuracy):
+        if mode == "backward_from_output" or precision in self._reduced:
             return None
         return getattr(self.formula, "at_defaults", None)
 
     @property
-    def _at_high_accuracy(self):
-        return getattr(self.formula, "at_high_accuracy", None)
+    def _reduced(self):
+        """The formulas made for reduced precisions."""
+        return getattr(self.formula, "reduced", {})
 
     def precision(self, mode, wanted):
         """What kernels are made in for a wanted precision: a reduced one where that pays, otherwise its type.
@@ -142,7 +143,7 @@ class Record(collections.namedtuple("Record", _FIELDS)):
         """
         if wanted not in language.REDUCED or mode in (TRAINING, "backward_from_output") or records().get(self.kernel_name) is not self.base:
             return language.type_of(wanted)
-        if wanted == "single" and self._at_high_accuracy:
+        if wanted in self._reduced:
             return wanted
         zeros = wanted == "single" and (self.value_zero or self.derivative_zero)
         return language.type_of(wanted) if zeros or self.reach or not reduces(self.formula, wanted) else wanted

@@ -17,13 +17,13 @@ from .language import (
     abs_at_most,
     activation,
     at_defaults,
-    at_high_accuracy,
     biased_power,
     constant,
     copysign,
     either_polynomial,
     fma,
     from_output,
+    in_reduced_precision,
     maximum,
     minimum,
     named,
@@ -59,7 +59,6 @@ from .primitives import (
     SQUARE_REACH,
     UNBIAS,
     biased_exp,
-    erf_high,
     exp,
     exp_expm1_parts,
     exp_parts,
@@ -68,7 +67,6 @@ from .primitives import (
     expm1_whole,
     gauss_parts,
     gauss_parts_near,
-    gelu_high_parts,
     half_expm1_parts,
     hazard,
     log,
@@ -80,6 +78,8 @@ from .primitives import (
     power,
     ratio_rest,
     reduced,
+    reduced_erf,
+    reduced_gelu_parts,
     scale,
     sine_parts,
     sine_square,
@@ -605,10 +605,10 @@ def erf(x):
     return select(w < 0.84, near, copysign(far, x)), scale(TWO_OVER_SQRT_PI * (1 + q), n)
 
 
-@at_high_accuracy(erf)
-def erf_at_high_accuracy(x):
+@in_reduced_precision(erf, "half", "single")
+def erf_reduced(x):
     a = minimum(abs(x), ERFC_REACH)
-    return copysign(erf_high(abs(x)), x), TWO_OVER_SQRT_PI * exp(-a * a)
+    return copysign(reduced_erf(abs(x)), x), TWO_OVER_SQRT_PI * exp(-a * a)
 
 
 @activation(
@@ -760,8 +760,8 @@ def squareplus(x, b=4.0):
     return select(x < 0, 0.25 * b / (half + (abs(x) - a)), fma(0.5, s, 0.5 * x)), select(x < 0, left, half / s)
 
 
-@at_high_accuracy(squareplus)
-def squareplus_at_high_accuracy(x, b=4.0):
+@in_reduced_precision(squareplus, "single")
+def squareplus_reduced(x, b=4.0):
     s = sqrt(fma(x, x, b))
     twice = s + abs(x)
     slope = 0.5 * b / (twice * s)
@@ -917,9 +917,9 @@ def gelu(x):
     return copysign(value, x), fma(select(far, copysign(fma(p, q, p), -x), x), select(far, left, middle), step)
 
 
-@at_high_accuracy(gelu)
-def gelu_at_high_accuracy(x):
-    left, slope = gelu_high_parts(minimum(abs(x), GAUSS_REACH))
+@in_reduced_precision(gelu, "half", "single")
+def gelu_reduced(x):
+    left, slope = reduced_gelu_parts(minimum(abs(x), GAUSS_REACH))
     return select(x < 0, left, x + left), select(x < 0, slope, 1 - slope)
 
 
@@ -935,9 +935,9 @@ def gelu_10(x):
     return minimum(y, 10), select(x > 10, 0, dy)
 
 
-@at_high_accuracy(gelu_10)
-def gelu_10_at_high_accuracy(x):
-    y, dy = gelu_at_high_accuracy(x)
+@in_reduced_precision(gelu_10, "half", "single")
+def gelu_10_reduced(x):
+    y, dy = gelu_reduced(x)
     return minimum(y, 10), select(x > 10, 0, dy)
 
 
@@ -999,8 +999,8 @@ def dish(x):
     return select(x < -0.25, value, x * fma(copysign(0.5, x), k, 0.5)), select(x < 0, slope, 1 - slope)
 
 
-@at_high_accuracy(dish)
-def dish_at_high_accuracy(x):
+@in_reduced_precision(dish, "single")
+def dish_reduced(x):
     a = minimum(abs(x), FAR)
     square = fma(a, a, 1)
     s = sqrt(square)
@@ -1034,8 +1034,8 @@ def xielu(x, alpha_p=0.8, alpha_n=0.8, beta=0.5):
     return select(x >= 0, x * fma(alpha_p, x, beta), value), select(x >= 0, fma(2 * alpha_p, x, beta), slope)
 
 
-@at_high_accuracy(xielu)
-def xielu_at_high_accuracy(x, alpha_p=0.8, alpha_n=0.8, beta=0.5):
+@in_reduced_precision(xielu, "single")
+def xielu_reduced(x, alpha_p=0.8, alpha_n=0.8, beta=0.5):
     r, n = reduced(maximum(minimum(x, 0), -EXP_REACH))
     square = r * r
     h = polynomial(r, ALL_EXPM1)
@@ -1072,8 +1072,8 @@ def snake(x, alpha=1.0):
     return select(abs(u) < SINE_REACH, select(x == 0, x, wave), x + 0.5 * r), select(abs(u) < SINE_REACH, slope, select(x == x, 1, x))
 
 
-@at_high_accuracy(snake)
-def snake_at_high_accuracy(x, alpha=1.0):
+@in_reduced_precision(snake, "half", "single")
+def snake_reduced(x, alpha=1.0):
     u = alpha * x
     low = fma(alpha, x, -u)
     n = fma(u, 1 / PI, ROUNDING_MAGIC) - ROUNDING_MAGIC

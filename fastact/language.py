@@ -97,11 +97,11 @@ def at_defaults(formula):
     return mark
 
 
-def at_high_accuracy(formula):
-    """Mark a second formula, of the same arguments, for ``accuracy="high"`` alone: for float32, which float64 has digits to spare for."""
+def in_reduced_precision(formula, *precisions):
+    """Mark a second formula, of the same arguments, for reduced precisions alone: they have digits to spare, and it may lose some."""
 
     def mark(function):
-        formula.at_high_accuracy = function
+        formula.reduced = dict.fromkeys(precisions, function)
         return function
 
     return mark

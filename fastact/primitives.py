@@ -280,17 +280,17 @@ def sine_parts(u, low):
     return fma(r * w, polynomial(w, SINE), r), fma(-w * w, polynomial(w, COSINE), 0.5 * w), abs(fma(-2, half, n))
 
 
-# --- For accuracy="high" alone: float64 arithmetic for float32, so nothing that a rounding loses is missed ----------------
+# --- For reduced precisions alone, where nobody misses what a rounding loses ----------------------------------------------
 
 
-def erf_high(a):
-    """-erf(a), a >= 0; beyond 4.1 that of 4.1, which float32 can't tell from it."""
+def reduced_erf(a):
+    """-erf(a), a >= 0; beyond 4.1 that of 4.1, which rounds to 1."""
     b = minimum(a, 4.1)
     q, n, e = exp_expm1_parts(-b * polynomial(b, ERF_EXPONENT))
     return e
 
 
-def gelu_high_parts(a):
+def reduced_gelu_parts(a):
     """gelu and its derivative at -a, a >= 0."""
     r = 1 / (a + MILLS_K)
     v = r - MILLS_R0
