@@ -317,13 +317,17 @@ class _Graph:
         return None if self.exponential == "parts" else (*self.exp_parts(x), self.expm1(x))
 
     def whole_exp(self, x, q, n):
-        return (self.corrected(self.make("exp", q.args[0]), *q.args[1:] or (None,)),) if q.op == "q" else None
+        return self._whole("exp", *q.args) if q.op == "q" else None
 
     def whole_expm1(self, x, q, n):
-        if q.op != "q":
-            return None
-        e = self.make("expm1", q.args[0])
-        return (self.fma(self.make("exp", q.args[0]), q.args[1], e) if q.args[1:] else e,)
+        return self._whole("expm1", *q.args) if q.op == "q" else None
+
+    def _whole(self, op, x, low=None):
+        e = self.make(op, x)
+        if low is None:
+            return (e,)
+        largest = self.const(math.log(float(np.finfo(self.type).max)) - 0.5)  # infinity times 0 would be NaN, and so its difference to itself
+        return (self.fma(self.make("exp", self.make("minimum", x, largest)), low, e),)
 
     def square_exp_parts(self, a):
         square = self.multiply(a, a)
