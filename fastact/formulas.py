@@ -1010,6 +1010,20 @@ def dish_reduced(x):
     return select(x < 0, left, x + left), select(x < 0, slope, 1 - slope)
 
 
+def parted_xielu(x, alpha_p, alpha_n, beta, linear):
+    """xielu and its derivative; `linear`: (beta - alpha_n) * x."""
+    r, n = reduced(maximum(minimum(x, 0), -EXP_REACH))
+    square = r * r
+    h = polynomial(r, EXPM1)
+    q = fma(square, h, r)
+    p = power(n)
+    left = fma(alpha_n, p - 1, linear)
+    # Near 0 exp(x) - 1 - x without what cancels.
+    value = fma(alpha_n * p, select(p == 1, square * h, q), select(p == 1, beta * x, left))
+    slope = fma(alpha_n * p, q, fma(alpha_n, p - 1, beta))
+    return select(x >= 0, x * fma(alpha_p, x, beta), value), select(x >= 0, fma(2 * alpha_p, x, beta), slope)
+
+
 @activation(
     definition="alpha_p * x * x + beta * x if x > 0 else alpha_n * (expm1(x) - x) + beta * x",
     numpy="np.where(x > 0, alpha_p * x * x, alpha_n * ((e := np.expm1(np.minimum(x, 0))) - x)) + beta * x",
@@ -1019,19 +1033,15 @@ def dish_reduced(x):
 )
 def xielu(x, alpha_p=0.8, alpha_n=0.8, beta=0.5):
     """Expanded integral of the exponential linear unit: a parabola where x is positive, else alpha_n * (exp(x) - 1 - x) + beta * x."""
-    r, n = reduced(maximum(minimum(x, 0), -EXP_REACH))
-    square = r * r
-    h = polynomial(r, EXPM1)
-    q = fma(square, h, r)
-    p = power(n)
     c = beta - alpha_n
     c_low = (beta - (c + alpha_n)) + ((c + alpha_n) - c - alpha_n)
     a = maximum(x, select(c == 0, -LARGEST, -INFINITY))  # 0 * -inf would be NaN
-    left = fma(alpha_n, p - 1, fma(c, a, c_low * maximum(x, -LARGEST)))
-    # Near 0 exp(x) - 1 - x without what cancels.
-    value = fma(alpha_n * p, select(p == 1, square * h, q), select(p == 1, beta * a, left))
-    slope = fma(alpha_n * p, q, fma(alpha_n, p - 1, beta))
-    return select(x >= 0, x * fma(alpha_p, x, beta), value), select(x >= 0, fma(2 * alpha_p, x, beta), slope)
+    return parted_xielu(x, alpha_p, alpha_n, beta, fma(c, a, c_low * maximum(x, -LARGEST)))
+
+
+@at_defaults(xielu)
+def xielu_at_defaults(x):
+    return parted_xielu(x, 0.8, 0.8, 0.5, (0.5 - 0.8) * x)
 
 
 @in_reduced_precision(xielu, "single")
