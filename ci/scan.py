@@ -125,7 +125,8 @@ def compare(bits, x, actual, near, gradient, limits, bound, subnormal, zero, lar
     """Errors of results against the reference `near`, each against what is allowed there.
 
     gradient: empty, or what a derivative was multiplied by. limits: the dtype's smallest exponent, digits and largest number.
-    zero: (x0, reach, term, in whose units): near x0 the error may be one unit of a number as large as the term.
+    zero: (x0, reach, term, in whose units): near x0 the error may be one unit of a number as large as the term. Below 0: what `near` itself may be
+    off by, which is more than a unit of the result where a zero is a double one.
     """
     lowest, digits, most = int(limits[0]), int(limits[1]), limits[2]
     tiny = 2.0**lowest
@@ -252,7 +253,7 @@ def _one_by_one(
             allowed = subnormal
             kind = SUBNORMAL
         if abs(x[i] - zero[0]) < zero[1]:
-            of_term = zero[2] / unit + zero[3]
+            of_term = max(zero[2], 0.0) / unit + zero[3]
             if of_term > allowed:
                 allowed = of_term
                 kind = NEAR_ZERO
@@ -272,7 +273,7 @@ def _one_by_one(
         if size > most and np.isinf(a) and (a > 0) == (y > 0):
             error = 0.0
         else:
-            error = abs(a - y) / unit
+            error = max(abs(a - y) + min(zero[2], 0.0), 0.0) / unit
             if not error < 1e300:
                 error = 1e300
         if error > allowed:
