@@ -126,7 +126,7 @@ def compare(bits, x, actual, near, gradient, limits, bound, subnormal, zero, lar
 
     gradient: empty, or what a derivative was multiplied by. limits: the dtype's smallest exponent, digits and largest number.
     zero: (x0, reach, term, in whose units): near x0 the error may be one unit of a number as large as the term. Below 0: what `near` itself may be
-    off by, which is more than a unit of the result where a zero is a double one.
+    off by there, which is more than a unit of the result at a double zero, or where a parameter's rounding moves the zero by less than one of x.
     """
     lowest, digits, most = int(limits[0]), int(limits[1]), limits[2]
     tiny = 2.0**lowest
@@ -249,11 +249,13 @@ def _one_by_one(
         kind = NORMAL
         size = abs(y)
         own = unit
+        off = 0.0
         if size < tiny:
             allowed = subnormal
             kind = SUBNORMAL
         if abs(x[i] - zero[0]) < zero[1]:
             of_term = max(zero[2], 0.0) / unit + zero[3]
+            off = max(-zero[2], 0.0)
             if of_term > allowed:
                 allowed = of_term
                 kind = NEAR_ZERO
@@ -273,7 +275,7 @@ def _one_by_one(
         if size > most and np.isinf(a) and (a > 0) == (y > 0):
             error = 0.0
         else:
-            error = max(abs(a - y) + min(zero[2], 0.0), 0.0) / unit
+            error = max(abs(a - y) - off, 0.0) / unit
             if not error < 1e300:
                 error = 1e300
         if error > allowed:

@@ -125,8 +125,7 @@ class Task:
         unit = float(np.ldexp(1.0, int(np.frexp(term)[1]) - 24)) if zero else 0.0
         bound = record.ulp[which] + (0.5 if self.mode == "backward_from_output" else 0.0)
         if self.accuracy == "high" and self.dtype == "float32":
-            # Zeros everywhere may be double ones, as snake's.
-            return 0.51, 0.51, (x0, 1e-5 if zero and not everywhere else reach, -unit * 2.0**-26 if everywhere else 0.0, 4.0)
+            return 0.51, 0.51, (x0, 1e-5 if zero and not everywhere else reach, -unit * 2.0**-26, 4.0)
         if self.dtype in catalog.HALF:  # computed in float32, perhaps in fewer digits, and rounded
             digits = FORMATS[self.dtype][1]
             if record.precision(self.mode, "half") == "half":
