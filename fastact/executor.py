@@ -120,10 +120,11 @@ def compiled(kernel, varying, outputs):
             value = np.empty_like(first)
             second = z if z is None else np.ascontiguousarray(z[part]) if outputs == 1 else np.empty_like(first)
             values, count, call = _cut(parameters, part), len(first), scalar
-            if any(isinstance(p, np.ndarray) for p in values):
-                values = np.concatenate([np.broadcast_to(np.asarray(p, x.dtype), count) for p in values])
-                call = signature(varying())
-            table = np.array(values if len(values) else [0], x.dtype)
+            with np.errstate(over="ignore"):  # a parameter beyond the largest number is infinite, and no news
+                if any(isinstance(p, np.ndarray) for p in values):
+                    values = np.concatenate([np.broadcast_to(np.asarray(p, x.dtype), count) for p in values])
+                    call = signature(varying())
+                table = np.array(values if len(values) else [0], x.dtype)
             call(address(first), address(value), 0 if z is None else address(second), address(table), count)
             y[part] = value
             if outputs == 2:
