@@ -13,6 +13,8 @@ import pytest
 import support
 
 import fastact
+import fastact.axis
+from fastact import catalog
 from fastact.backends import cython
 
 BOUND = 4  # ULP; of softmax and log_softmax as their docstrings promise
@@ -675,3 +677,7 @@ def test_is_a_good_function(name):
         assert "out" in parameters and "Parameters\n" in f.__doc__ and "<" + "arguments>" not in f.__doc__
         for parameter in parameters:
             assert parameter in f.__doc__, parameter
+
+
+def test_get_knows_what_works_along_an_axis():
+    assert set(catalog.AXIS) == set(fastact.axis.__all__)
