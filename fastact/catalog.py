@@ -125,9 +125,7 @@ class Record(collections.namedtuple("Record", _FIELDS)):
 
     def at_defaults(self, mode, precision=""):
         """The formula of x alone that a kernel may use while all parameters have their defaults, or None."""
-        if mode == "backward_from_output" or precision in self._reduced:
-            return None
-        return getattr(self.formula, "at_defaults", None)
+        return getattr(self.function(mode, precision), "at_defaults", None)
 
     @property
     def _reduced(self):

@@ -1010,17 +1010,16 @@ def dish_reduced(x):
     return select(x < 0, left, x + left), select(x < 0, slope, 1 - slope)
 
 
-def parted_xielu(x, alpha_p, alpha_n, beta, linear):
-    """xielu and its derivative; `linear`: (beta - alpha_n) * x."""
+def parted_xielu(x, alpha_p, alpha_n, beta, c, a, rest):
+    """xielu and its derivative; c * a + rest: (beta - alpha_n) * x."""
     r, n = reduced(maximum(minimum(x, 0), -EXP_REACH))
     square = r * r
-    h = polynomial(r, EXPM1)
-    q = fma(square, h, r)
+    h = polynomial(r, ALL_EXPM1)
     p = power(n)
-    left = fma(alpha_n, p - 1, linear)
-    # Near 0 exp(x) - 1 - x without what cancels.
-    value = fma(alpha_n * p, select(p == 1, square * h, q), select(p == 1, beta * x, left))
-    slope = fma(alpha_n * p, q, fma(alpha_n, p - 1, beta))
+    far = p != 1  # near 0, exp(x) - 1 - x is square * h: without what cancels
+    left = fma(alpha_n, p - 1, fma(select(far, c, beta), a, select(far, rest, 0)))
+    value = fma(alpha_n * p, fma(square, h, select(far, r, 0)), left)
+    slope = fma(alpha_n * p, fma(square, h, r), fma(alpha_n, p - 1, beta))
     return select(x >= 0, x * fma(alpha_p, x, beta), value), select(x >= 0, fma(2 * alpha_p, x, beta), slope)
 
 
@@ -1036,25 +1035,15 @@ def xielu(x, alpha_p=0.8, alpha_n=0.8, beta=0.5):
     c = beta - alpha_n
     c_low = (beta - (c + alpha_n)) + ((c + alpha_n) - c - alpha_n)
     a = maximum(x, select(c == 0, -LARGEST, -INFINITY))  # 0 * -inf would be NaN
-    return parted_xielu(x, alpha_p, alpha_n, beta, fma(c, a, c_low * maximum(x, -LARGEST)))
+    return parted_xielu(x, alpha_p, alpha_n, beta, c, a, c_low * maximum(x, -LARGEST))
 
 
 @at_defaults(xielu)
 def xielu_at_defaults(x):
-    return parted_xielu(x, 0.8, 0.8, 0.5, (0.5 - 0.8) * x)
+    return parted_xielu(x, 0.8, 0.8, 0.5, 0.5 - 0.8, x, 0)
 
 
-@in_reduced_precision(xielu, "single")
-def xielu_reduced(x, alpha_p=0.8, alpha_n=0.8, beta=0.5):
-    r, n = reduced(maximum(minimum(x, 0), -EXP_REACH))
-    square = r * r
-    h = polynomial(r, ALL_EXPM1)
-    p = power(n)
-    e = fma(p, fma(square, h, r), p - 1)
-    near = x > EXPM1_REACH
-    c = beta - alpha_n
-    left = fma(alpha_n, select(near, square * h, e), select(near, beta, c) * maximum(x, -LARGEST))
-    return select(x >= 0, x * fma(alpha_p, x, beta), left), select(x >= 0, fma(2 * alpha_p, x, beta), fma(alpha_n, e, beta))
+in_reduced_precision(xielu, "single")(xielu)  # ALL_EXPM1: near its zeros too
 
 
 @parameter_gradients(xielu)

@@ -98,7 +98,10 @@ def at_defaults(formula):
 
 
 def in_reduced_precision(formula, *precisions):
-    """Mark a second formula, of the same arguments, for reduced precisions alone: they have digits to spare, and it may lose some."""
+    """Mark a second formula, of the same arguments, for reduced precisions alone: they have digits to spare, and it may lose some.
+
+    `formula` itself, where it is good near its zeros in them too.
+    """
 
     def mark(function):
         formula.reduced = dict.fromkeys(precisions, function)

@@ -66,7 +66,7 @@ HALF_PI_LOW = constant(**coefficients.HALF_PI_LOW)
 TWO_OVER_PI = 2 / math.pi
 PI, PI_LOW = constant(**coefficients.PI), constant(**coefficients.PI_LOW)
 GELU_FLAT, GELU_FLAT_LOW = constant(**coefficients.GELU_FLAT), constant(**coefficients.GELU_FLAT_LOW)
-ALL_EXPM1 = {"single": EXPM1["float64"]}  # for where a result has a zero
+ALL_EXPM1 = EXPM1 | {"single": EXPM1["float64"]}  # for where a result has a zero
 FAR = 2.0**200  # beyond float32, and the square of it is finite in float64
 GAUSS_REACH = constant(float32=15.0, float64=39.0, single=15.0)  # x * exp(-x * x / 2) is 0 from here on
 

@@ -195,9 +195,16 @@ FASTACT_CONVERT void fastact_narrow_float32(const void *from, void *to, intptr_t
     for (; i < n; i++) b[i] = (float)a[i];
 }
 
-/* Tiles: kernels of the reduced precisions convert and compute so many numbers at a time. `format`, a constant where a kernel calls these, so
-   that a tile's numbers stay in registers: 1 float16 (of float) or float32 (of double), 2 bfloat16. */
-#ifdef fastact_tile
+/* Tiles: kernels of the reduced precisions convert and compute so many numbers at a time. Four vectors of AVX2: with two, what one instruction
+   waits for another is not hidden; with eight, registers do not suffice (high: 1.1 to 1.25 times as slow). `format`, a constant where a kernel
+   calls these, so that a tile's numbers stay in registers: 1 float16 (of float) or float32 (of double), 2 bfloat16. */
+#ifdef FASTACT_TILES
+#define fastact_tile_half 32
+#if FASTACT_LANES == 16
+#define fastact_tile_single 32
+#else
+#define fastact_tile_single 16
+#endif
 
 #if defined(_MSC_VER)
 #define FASTACT_APART static __declspec(noinline)
@@ -211,7 +218,7 @@ FASTACT_CONVERT void fastact_narrow_float32(const void *from, void *to, intptr_t
 FASTACT_CONVERT void fastact_load_pairs(const void *from, float *tile)
 {
     const __m256i upper = _mm256_set1_epi32((int)0xffff0000);
-    for (int i = 0; i < fastact_tile; i += 16) {
+    for (int i = 0; i < fastact_tile_half; i += 16) {
         const __m256i pairs = _mm256_loadu_si256((const __m256i *)((const uint16_t *)from + i));
         _mm256_storeu_ps(tile + i, _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)));
         _mm256_storeu_ps(tile + i + 8, _mm256_castsi256_ps(_mm256_and_si256(pairs, upper)));
@@ -236,66 +243,66 @@ FASTACT_CONVERT void fastact_store_pairs(const float *tile, void *to)
 {
     uint16_t *b = (uint16_t *)to;
     __m256 lost = _mm256_setzero_ps();
-    for (int i = 0; i < fastact_tile; i += 16)
+    for (int i = 0; i < fastact_tile_half; i += 16)
         lost = _mm256_or_ps(lost, _mm256_cmp_ps(_mm256_loadu_ps(tile + i), _mm256_loadu_ps(tile + i + 8), _CMP_UNORD_Q));
     if (FASTACT_SELDOM(_mm256_movemask_ps(lost)))
-        for (int i = 0; i < fastact_tile; i += 16) _mm256_storeu_si256((__m256i *)(b + i), fastact_join_pairs(tile + i, 1));
+        for (int i = 0; i < fastact_tile_half; i += 16) _mm256_storeu_si256((__m256i *)(b + i), fastact_join_pairs(tile + i, 1));
     else
-        for (int i = 0; i < fastact_tile; i += 16) _mm256_storeu_si256((__m256i *)(b + i), fastact_join_pairs(tile + i, 0));
+        for (int i = 0; i < fastact_tile_half; i += 16) _mm256_storeu_si256((__m256i *)(b + i), fastact_join_pairs(tile + i, 0));
 }
 FASTACT_CONVERT void fastact_order_pairs(const float *from, float *tile)
 {
-    for (int i = 0; i < fastact_tile; i += 16)
+    for (int i = 0; i < fastact_tile_half; i += 16)
         for (int j = 0; j < 8; j++) tile[i + j] = from[i + 2 * j], tile[i + 8 + j] = from[i + 2 * j + 1];
 }
 #else
-FASTACT_CONVERT void fastact_load_pairs(const void *from, float *tile) { fastact_widen_bfloat16(from, tile, fastact_tile); }
-FASTACT_CONVERT void fastact_store_pairs(const float *tile, void *to) { fastact_narrow_bfloat16(tile, to, fastact_tile); }
-FASTACT_CONVERT void fastact_order_pairs(const float *from, float *tile) { memcpy(tile, from, fastact_tile * sizeof *tile); }
+FASTACT_CONVERT void fastact_load_pairs(const void *from, float *tile) { fastact_widen_bfloat16(from, tile, fastact_tile_half); }
+FASTACT_CONVERT void fastact_store_pairs(const float *tile, void *to) { fastact_narrow_bfloat16(tile, to, fastact_tile_half); }
+FASTACT_CONVERT void fastact_order_pairs(const float *from, float *tile) { memcpy(tile, from, fastact_tile_half * sizeof *tile); }
 #endif
 
 /* `at`: the first number's index in memory. */
 FASTACT_CONVERT void fastact_load_half(float *tile, const void *memory, intptr_t at, int format)
 {
     const uint16_t *from = (const uint16_t *)memory + at;
-    if (format == 1) fastact_widen_float16(from, tile, fastact_tile);
+    if (format == 1) fastact_widen_float16(from, tile, fastact_tile_half);
     else fastact_load_pairs(from, tile);
 }
 FASTACT_CONVERT void fastact_store_half(const float *tile, void *memory, intptr_t at, int format)
 {
     uint16_t *to = (uint16_t *)memory + at;
-    if (format == 1) fastact_narrow_float16(tile, to, fastact_tile);
+    if (format == 1) fastact_narrow_float16(tile, to, fastact_tile_half);
     else fastact_store_pairs(tile, to);
 }
 /* Of a parameter that varies, in the tile's order. */
 FASTACT_CONVERT void fastact_order_half(float *tile, const float *parameter, int format)
 {
-    if (format == 1) memcpy(tile, parameter, fastact_tile * sizeof *tile);
+    if (format == 1) memcpy(tile, parameter, fastact_tile_half * sizeof *tile);
     else fastact_order_pairs(parameter, tile);
 }
 
 FASTACT_CONVERT void fastact_load_single(double *tile, const void *memory, intptr_t at, int format)
 {
     (void)format;
-    fastact_widen_float32((const float *)memory + at, tile, fastact_tile);
+    fastact_widen_float32((const float *)memory + at, tile, fastact_tile_single);
 }
 FASTACT_CONVERT void fastact_store_single(const double *tile, void *memory, intptr_t at, int format)
 {
     (void)format;
-    fastact_narrow_float32(tile, (float *)memory + at, fastact_tile);
+    fastact_narrow_float32(tile, (float *)memory + at, fastact_tile_single);
 }
 FASTACT_CONVERT void fastact_order_single(double *tile, const double *parameter, int format)
 {
     (void)format;
-    memcpy(tile, parameter, fastact_tile * sizeof *tile);
+    memcpy(tile, parameter, fastact_tile_single * sizeof *tile);
 }
 
 /* The numbers behind the last whole tile, in a tile of their own. It is filled up with the first of them: any other might raise a flag that
    none of them does. `parameters`: how many vary. */
-FASTACT_CONVERT void fastact_fill(void *tile, const void *memory, intptr_t at, intptr_t count, intptr_t size)
+FASTACT_CONVERT void fastact_fill(void *tile, intptr_t length, const void *memory, intptr_t at, intptr_t count, intptr_t size)
 {
     const char *from = (const char *)memory + at * size;
-    for (intptr_t i = 0; i < fastact_tile; i++) memcpy((char *)tile + i * size, from + (i < count ? i : 0) * size, size);
+    for (intptr_t i = 0; i < length; i++) memcpy((char *)tile + i * size, from + (i < count ? i : 0) * size, size);
 }
 
 #define FASTACT_REST(precision, real)                                                                                    \
@@ -303,13 +310,14 @@ FASTACT_CONVERT void fastact_fill(void *tile, const void *memory, intptr_t at, i
     FASTACT_APART void fastact_rest_##precision(fastact_kernel_##precision kernel, const void *x, void *y, void *z,      \
                                                 const real *p, intptr_t n, int format, int inputs, int outputs, int parameters) \
     {                                                                                                                    \
-        const intptr_t count = n % fastact_tile, at = n - count, size = sizeof(real) / 2;                                \
-        char x_tile[fastact_tile * sizeof(real) / 2], y_tile[sizeof x_tile], z_tile[sizeof x_tile];                      \
-        real p_tile[8 * fastact_tile]; /* MAX_PARAMETERS */                                                              \
-        fastact_fill(x_tile, x, at, count, sizeof(real) / 2);                                                            \
-        if (inputs == 2) fastact_fill(z_tile, z, at, count, sizeof(real) / 2);                                           \
-        for (int j = 0; j < parameters; j++) fastact_fill(p_tile + j * fastact_tile, p + j * n, at, count, sizeof(real)); \
-        kernel(x_tile, y_tile, z_tile, parameters ? p_tile : p, fastact_tile, format);                                   \
+        enum { length = fastact_tile_##precision };                                                                      \
+        const intptr_t count = n % length, at = n - count, size = sizeof(real) / 2;                                      \
+        char x_tile[length * sizeof(real) / 2], y_tile[sizeof x_tile], z_tile[sizeof x_tile];                            \
+        real p_tile[8 * length]; /* MAX_PARAMETERS */                                                                    \
+        fastact_fill(x_tile, length, x, at, count, sizeof(real) / 2);                                                    \
+        if (inputs == 2) fastact_fill(z_tile, length, z, at, count, sizeof(real) / 2);                                   \
+        for (int j = 0; j < parameters; j++) fastact_fill(p_tile + j * length, length, p + j * n, at, count, sizeof(real)); \
+        kernel(x_tile, y_tile, z_tile, parameters ? p_tile : p, length, format);                                         \
         memcpy((char *)y + at * size, y_tile, count * size);                                                             \
         if (outputs == 2) memcpy((char *)z + at * size, z_tile, count * size);                                           \
     }

@@ -10,8 +10,6 @@ SHORT = {"float32": "float", "float64": "double"}
 STAGES = ("copy", "multiply", "add", "scaled", "dropped", "limited_gate", "limited_value", "gated_backward", "within_limits")
 SUMS = ("sum_all", "sum_columns")
 
-TILE = 32  # numbers that the kernels of the reduced precisions convert and compute at a time: with 16, gcc 12 makes scalar code of it
-
 HEADER = '''# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 # cython: freethreading_compatible=True, always_allow_keywords=False, binding=False
 # Generated from formulas.py by fastact/_cy/generate.py.
@@ -26,7 +24,7 @@ cdef extern from "stages.h" nogil:
 
 cdef extern from *:
     """
-    #define fastact_tile {tile}
+    #define FASTACT_TILES
     """
 
 cdef extern from "convert.h" nogil:
@@ -36,6 +34,8 @@ cdef extern from "convert.h" nogil:
     void fastact_narrow_bfloat16(const void *, void *, intptr_t) noexcept
     void fastact_widen_float32(const void *, void *, intptr_t) noexcept
     void fastact_narrow_float32(const void *, void *, intptr_t) noexcept
+
+    enum: fastact_tile_half, fastact_tile_single
 
     ctypedef void (*kernel_half "fastact_kernel_half")(const void *, void *, void *, const float *, intptr_t, int) noexcept nogil
     void fastact_load_half(float *, const void *, intptr_t, int) noexcept
@@ -126,7 +126,7 @@ def kernel(record, mode, precision, varying, writer):
     loop = _loop
     if tiles:
         held = ["x", "y", "z", *(f"p{j}" for j in range(count) if varying)]
-        lines.append(f"    cdef {real} " + ", ".join(f"{a}[{TILE}]" for a in held))
+        lines.append(f"    cdef {real} " + ", ".join(f"{a}[fastact_tile_{precision}]" for a in held))
         loop = functools.partial(_tiles, precision, count if varying else 0)
     trained = [f"y[{j + 1} * n + i] = z[i] * {name}" for j, name in enumerate(gradients)]
     if gradients:
@@ -147,14 +147,15 @@ def _loop(mode, call, indent, trained):
 
 def _tiles(precision, varying, mode, call, indent, trained):
     """The loop of a reduced precision's kernel over whole tiles: each is loaded from memory of whatever format, computed and stored."""
-    load, store, order = (f"fastact_{verb}_{precision}" for verb in ("load", "store", "order"))
+    load, store, order, tile = (f"fastact_{what}_{precision}" for what in ("load", "store", "order", "tile"))
     inside = [f"{load}(x, x_at, at, format)"]
     inside += [f"{load}(z, z_at, at, format)"] * (len(catalog.INPUTS[mode]) == 2)
     inside += [f"{order}(p{j}, p + {j} * n + at, format)" for j in range(varying)]
-    inside += [f"for i in range({TILE}):", *[f"    {line}" for line in catalog.statements(mode, call, trained)]]
+    inside += [f"for i in range({tile}):", *[f"    {line}" for line in catalog.statements(mode, call, trained)]]
     inside += [f"{store}(y, y_at, at, format)"]
     inside += [f"{store}(z, z_at, at, format)"] * (catalog.OUTPUTS[mode] == 2)
-    return [f"{indent}for at in range(0, n - {TILE - 1}, {TILE}):", *[f"{indent}    {line}" for line in inside]]
+    inside += [f"at += {tile}"]
+    return [f"{indent}at = 0", f"{indent}while at <= n - {tile}:", *[f"{indent}    {line}" for line in inside]]
 
 
 def _by_format(name, mode, precision, real, varying):
@@ -165,7 +166,7 @@ def _by_format(name, mode, precision, real, varying):
     else:
         lines.append(f"    {name}_tiles(x, y, z, p, n, 1)")
     arrays = f"{len(catalog.INPUTS[mode])}, {catalog.OUTPUTS[mode]}, {varying}"
-    return [*lines, f"    if n % {TILE}:", f"        fastact_rest_{precision}({name}, x, y, z, p, n, format, {arrays})"]
+    return [*lines, f"    if n % fastact_tile_{precision}:", f"        fastact_rest_{precision}({name}, x, y, z, p, n, format, {arrays})"]
 
 
 def generate(reduced=True):
@@ -192,4 +193,4 @@ def generate(reduced=True):
     table += ["", "", "def stages():", '    """Addresses of the loops of stages.h, by (name, dtype)."""', "    table = {}"]
     table += [f"    table['{name}', '{precision}'] = <intptr_t>&{name}_{SHORT[precision]}" for name, precision in stages] + ["    return table"]
     loops = [f"    void {name}_{SHORT[precision]}()" for name, precision in stages]
-    return HEADER.format(tile=TILE, intrinsics="\n".join(declared), stages="\n".join(loops)) + "\n".join(parts) + "\n" + "\n".join(table) + "\n" + FOOTER
+    return HEADER.format(intrinsics="\n".join(declared), stages="\n".join(loops)) + "\n".join(parts) + "\n" + "\n".join(table) + "\n" + FOOTER
