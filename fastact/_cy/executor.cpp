@@ -71,8 +71,8 @@ intptr_t last_level_cache() {
 constexpr intptr_t STAGE_BLOCK = 2048;
 
 // From a block to memory, around the cache or through it.
-void put_block(char *to, const char *from, size_t bytes, bool stream) {
-    if (stream) return stream_copy(to, from, bytes);
+void put_block(char *to, const char *from, size_t bytes, bool stream, Next next = {nullptr, nullptr, 0}) {
+    if (stream) return stream_copy(to, from, bytes, next);
     std::memcpy(to, from, bytes);
 }
 
@@ -109,22 +109,23 @@ struct Contiguous {
     }
 
     // Into a block in the first-level cache and from there to memory: around the cache, or over the input.
+    // A cheap kernel does not keep the processor's own look-ahead going: it gets the next block fetched (64 M float32, two threads: relu 20.0 ms
+    // without, 17.4 with it; its pair 27.7, 26.5; but gelu.backward 48, 54).
     void through_blocks(intptr_t begin, intptr_t end) const {
         alignas(64) char block[2][STAGE_BLOCK];
         const intptr_t size = plan.size_of(0);
-        const bool two = plan.outputs == 2;
+        const bool two = plan.outputs == 2, stream = how == Store::streamed, ahead = stream && plan.ns_per_element < CHEAP_NS;
         intptr_t stop = begin + (STAGE_BLOCK - intptr_t(reinterpret_cast<uintptr_t>(y + begin * size) % LINE)) / size;
         for (; begin < end; begin = stop, stop += STAGE_BLOCK / size) {
             stop = std::min(stop, end);
             const intptr_t at = begin * size, bytes = (stop - begin) * size;
             plan.compute(plan.kernel, x + at, block[0], two ? block[1] : z ? z + at : nullptr, parameters, stop - begin);
-            put(y + at, block[0], bytes);
-            if (two) put(z + at, block[1], bytes);
+            const intptr_t fetched = ahead && stop < end ? bytes : 0, part = two ? fetched / 2 / LINE * LINE : fetched;   // by each of two stores
+            put_block(y + at, block[0], bytes, stream, {x + at + bytes, two || !z ? nullptr : z + at + bytes, part});
+            if (two) put_block(z + at, block[1], bytes, stream, {x + at + bytes + part, nullptr, fetched - part});
         }
-        if (how == Store::streamed) stream_done();
+        if (stream) stream_done();
     }
-
-    void put(char *to, const char *from, size_t bytes) const { put_block(to, from, bytes, how == Store::streamed); }
 };
 
 // The same with arrays of other formats. What needs no converting the kernel has straight from memory, unless it is written over.
@@ -520,14 +521,19 @@ void ufunc_loop(char **args, const intptr_t *dimensions, const intptr_t *steps, 
     run_strided(plan, 1, &n, pointers, strides);
 }
 
-void stream_copy(char *to, const char *from, size_t bytes) {
+void stream_copy(char *to, const char *from, size_t bytes, Next next) {
 #if FASTACT_SSE2
     const size_t head = std::min(bytes, size_t(-reinterpret_cast<uintptr_t>(to)) % LINE);   // whole lines only: parts are slow
     std::memcpy(to, from, head);
     to += head, from += head, bytes -= head;
-    for (; bytes >= size_t(LINE); to += LINE, from += LINE, bytes -= LINE)
+    for (intptr_t at = 0; bytes >= size_t(LINE); to += LINE, from += LINE, bytes -= LINE, at += LINE) {
+        if (at < next.bytes) fetch(next.x + at, LINE);
+        if (at < next.bytes && next.other) fetch(next.other + at, LINE);
         for (int i = 0; i < LINE; i += 16)
             _mm_stream_si128(reinterpret_cast<__m128i *>(to + i), _mm_loadu_si128(reinterpret_cast<const __m128i *>(from + i)));
+    }
+#else
+    (void)next;
 #endif
     std::memcpy(to, from, bytes);
 }

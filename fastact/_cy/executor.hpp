@@ -99,7 +99,13 @@ void ufunc_loop(char **args, const intptr_t *dimensions, const intptr_t *steps, 
 // Contiguous outputs of more bytes than this, together, go around the cache. 0 = never.
 void set_stream_bytes(intptr_t bytes);
 intptr_t get_stream_bytes();
-void stream_copy(char *to, const char *from, size_t bytes);   // around the cache, where the processor can
+
+// What is read next: fetched line by line while results are stored, when memory has nothing to read otherwise.
+struct Next {
+    const char *x, *other;   // null: nothing
+    intptr_t bytes;
+};
+void stream_copy(char *to, const char *from, size_t bytes, Next next = {nullptr, nullptr, 0});   // around the cache, where the processor can
 void stream_done();                                           // after the last one, in each thread
 
 // Rows that lie apart, such as halves of an array's: the processor, which foresees where a row goes on, does not foresee the next one.
