@@ -125,6 +125,8 @@ class Record(collections.namedtuple("Record", _FIELDS)):
 
     def at_defaults(self, mode, precision=""):
         """The formula of x alone that a kernel may use while all parameters have their defaults, or None."""
+        if self.parameters != self.base.parameters:  # a preset has its own
+            return None
         return getattr(self.function(mode, precision), "at_defaults", None)
 
     @property

@@ -154,9 +154,10 @@ def relu6_from_output(y):
 
 
 def sloped(x, slope):
-    """x where it is positive, else slope * x."""
+    """x where it is positive, else slope * x; and what x is multiplied by."""
     floor = select(slope == 0, -LARGEST, -INFINITY)  # 0 * -inf would be NaN
-    return select(x > 0, x, slope * maximum(x, floor))
+    factor = select(x > 0, 1, slope)
+    return factor * maximum(x, floor), factor
 
 
 @activation(
@@ -171,7 +172,14 @@ def sloped(x, slope):
 )
 def leaky_relu(x, negative_slope=0.1, *, at_zero=0.0):
     """Leaky rectified linear unit: x where it is positive, else negative_slope * x."""
-    return sloped(x, negative_slope), select(x > 0, 1, select(x < 0, negative_slope, at_zero + x))
+    y, factor = sloped(x, negative_slope)
+    return y, select(abs(x) > 0, factor, at_zero + x)
+
+
+@at_defaults(leaky_relu)
+def leaky_relu_at_defaults(x):
+    factor = select(x > 0, 1, 0.1)
+    return factor * x, select(abs(x) > 0, factor, 0 + x)
 
 
 @from_output(leaky_relu, nonnegative=("negative_slope",))
@@ -192,7 +200,8 @@ def leaky_relu_parameters(x, negative_slope=0.1):
 )
 def prelu(x, weight=0.25):
     """Parametric rectified linear unit: x where it is positive, else weight * x, with a weight that is learned."""
-    return sloped(x, weight), select(x > 0, 1, select(x <= 0, weight, x))
+    y, factor = sloped(x, weight)
+    return y, select(x == x, factor, x)
 
 
 @parameter_gradients(prelu)
@@ -314,10 +323,25 @@ def hard_sigmoid_from_output(y, slope=1 / 6, offset=0.5):
 )
 def hard_swish(x, slope=1 / 6, offset=0.5, *, at_lower=0.0, at_upper=1.0):
     """Hard swish: x * hard_sigmoid(x)."""
-    shift = offset / slope
-    upper = (1 - offset) / slope
-    bend = select(x == -shift, at_lower, select(x == upper, at_upper, slope * (2 * x + shift)))
-    return select(x < upper, select(x <= -shift, -0.0, x * (slope * (x + shift))), x), select(x > upper, 1, select(x < -shift, 0, bend))
+    sign = copysign(1, slope)  # where the line falls, its ends are the other way round
+    steep = select(slope == 0, 1, slope)  # and a flat one has none
+    level = select(slope == 0, minimum(maximum(offset, 0), 1), 0)
+    shift = select(slope == 0, 0, offset / steep)
+    lower = select(slope == 0, NAN, -sign * shift)
+    upper = select(slope == 0, NAN, sign * ((1 - offset) / steep))
+    t = sign * x
+    a = select(slope == 0, 0, x)
+    bend = select(t == lower, at_lower, select(t == upper, at_upper, fma(slope, 2 * a + shift, level)))
+    line = select(t <= lower, -0.0 * sign, x * fma(slope, a + shift, level))
+    return select(t >= upper, x, line), select(t > upper, 1, select(t < lower, 0, select(x == x, bend, x)))
+
+
+@at_defaults(hard_swish)
+def hard_swish_at_defaults(x):
+    slope = 1 / 6
+    shift = 0.5 / slope
+    bend = select(abs(x) == shift, select(x < 0, 0, 1), slope * (2 * x + shift))
+    return select(x < shift, select(x <= -shift, -0.0, x * (slope * (x + shift))), x), select(x > shift, 1, select(x < -shift, 0, bend))
 
 
 @activation(

@@ -192,3 +192,18 @@ def test_hard_sigmoid_of_any_slope(backend):
         t = slope * x + 0.4
         np.testing.assert_allclose(y, np.clip(t, 0, 1), atol=1e-15)
         np.testing.assert_array_equal(dy[np.abs(t * (1 - t)) > 1e-9], np.where((t > 0) & (t < 1), slope, 0)[np.abs(t * (1 - t)) > 1e-9])
+
+
+def test_hard_swish_of_any_slope(backend):
+    x = np.concatenate([np.linspace(-9, 9, 721), [-np.inf, np.inf]])
+    for slope in (-0.2, 0.0, 0.3):
+        y, dy = fastact.hard_swish.value_and_grad(x, slope, 0.4)
+        finite, t = x[:-2], slope * x[:-2] + 0.4
+        np.testing.assert_allclose(y[:-2], finite * np.clip(t, 0, 1), atol=1e-14)
+        inside = np.abs(t * (1 - t)) > 1e-9
+        np.testing.assert_allclose(dy[:-2][inside], np.where(t > 1, 1, np.where(t < 0, 0, t + slope * finite))[inside], atol=1e-14)
+        np.testing.assert_array_equal(y[-2:], {-0.2: [-np.inf, 0], 0.0: [-np.inf, np.inf], 0.3: [0, np.inf]}[slope])
+        np.testing.assert_array_equal(dy[-2:], {-0.2: [1, 0], 0.0: [0.4, 0.4], 0.3: [0, 1]}[slope])
+        assert np.isnan(fastact.hard_swish.value_and_grad(np.nan, slope, 0.4)).all()
+    for at, expected in ((2.0, -0.5), (-2.0, 1.5)):  # it is 0 from 2 on, and x up to -2
+        assert fastact.hard_swish.grad(at, -0.25, 0.5, at_lower=-0.5, at_upper=1.5) == expected
