@@ -18,7 +18,7 @@ from .pipeline import NUMBERS, common
 __all__ = ["gumbel_softmax", "hardmax", "log_softmax", "logsumexp", "maxout", "softmax", "softmin", "sparsemax"]
 
 # Nanoseconds an element on one thread, float32, data in cache: decides about threads.
-_NS = {"softmax": 0.25, "log_softmax": 0.25, "logsumexp": 0.2, "softmax_backward": 0.12, "log_softmax_backward": 0.2}
+_NS = {"softmax": 0.25, "log_softmax": 0.25, "logsumexp": 0.2, "softmax_backward": 0.2, "log_softmax_backward": 0.2}
 _BLOCK = 32_768  # elements: what is done by NumPy is done in blocks that stay in the cache
 
 
