@@ -33,6 +33,7 @@ DIFFER = """
 `fastact.get(name, like=library)` returns what a library means by a name, with its defaults and its conventions at kinks; so does
 `fastact.NAME_LIBRARY`, such as `fastact.leaky_relu_keras`. Only what follows differs from fastact's own; all else of the table above has the same defaults
 everywhere. Where a library is wrong (NaN at infinities, a tail that is lost, a jump in `xielu` at 0), fastact is right all the same.
+An `at_zero` of NaN stands for the `negative_slope` of the call.
 
 """
 

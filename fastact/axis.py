@@ -326,9 +326,12 @@ def _along(operation, x, g, axis, where, out, dtype, lengths, sign=1.0, temperat
 
 def _as_dtype(dtype):
     try:
-        return np.dtype(dtype)
+        found = np.dtype(dtype)
     except TypeError:
         raise TypeError(f"dtype: {dtype!r} is not a dtype") from None
+    if found.kind in "biu":
+        raise TypeError(f"dtype: the result can't be of dtype {found}; give float16, bfloat16, float32 or float64")
+    return found
 
 
 def _apart(a, out, reduces):

@@ -165,15 +165,15 @@ def sloped(x, slope):
     numpy="np.where(x > 0, x, negative_slope * x)", numpy_grad="np.where(x > 0, x.dtype.type(1), x.dtype.type(negative_slope))", ulp=(1, 1), kinks=(0,),
     paper="Maas, Hannun and Ng, Rectifier nonlinearities improve neural network acoustic models, ICML 2013",
     like={
-        "torch": named("leaky_relu", negative_slope=0.01, at_zero=0.01), "jax": named("leaky_relu", negative_slope=0.01, at_zero=1),
-        "keras": named("leaky_relu", negative_slope=0.2, at_zero=0.2), "tensorflow": named("leaky_relu", negative_slope=0.2, at_zero=0.2),
-        "onnx": named("LeakyRelu", negative_slope=0.01), "transformers": named("leaky_relu", negative_slope=0.01, at_zero=0.01),
+        "torch": named("leaky_relu", negative_slope=0.01, at_zero=math.nan), "jax": named("leaky_relu", negative_slope=0.01, at_zero=1),
+        "keras": named("leaky_relu", negative_slope=0.2, at_zero=math.nan), "tensorflow": named("leaky_relu", negative_slope=0.2, at_zero=math.nan),
+        "onnx": named("LeakyRelu", negative_slope=0.01), "transformers": named("leaky_relu", negative_slope=0.01, at_zero=math.nan),
     },
 )
 def leaky_relu(x, negative_slope=0.1, *, at_zero=0.0):
-    """Leaky rectified linear unit: x where it is positive, else negative_slope * x."""
+    """Leaky rectified linear unit: x where it is positive, else negative_slope * x. With an at_zero of NaN the derivative at 0 is negative_slope."""
     y, factor = sloped(x, negative_slope)
-    return y, select(abs(x) > 0, factor, at_zero + x)
+    return y, select(abs(x) > 0, factor, select(at_zero == at_zero, at_zero, negative_slope) + x)
 
 
 @at_defaults(leaky_relu)
@@ -184,7 +184,7 @@ def leaky_relu_at_defaults(x):
 
 @from_output(leaky_relu, nonnegative=("negative_slope",))
 def leaky_relu_from_output(y, negative_slope=0.1, *, at_zero=0.0):
-    return select(y > 0, 1, select(y < 0, negative_slope, at_zero + y))
+    return select(y > 0, 1, select(y < 0, negative_slope, select(at_zero == at_zero, at_zero, negative_slope) + y))
 
 
 @parameter_gradients(leaky_relu)
@@ -302,8 +302,15 @@ def hard_sigmoid(x, slope=1 / 6, offset=0.5):
     """Hard sigmoid: slope * x + offset, but never below 0 nor above 1; by default relu6(x + 3) / 6."""
     shift = select(slope == 0, 0, offset / slope)  # 3, where slope is 1/6 up to its rounding: so all digits near -3 are right
     upper = (1 - offset) / slope
-    t = fma(slope, x + shift, select(slope == 0, offset, 0))
+    t = fma(slope, minimum(maximum(x, -LARGEST), LARGEST) + shift, select(slope == 0, offset, 0))  # 0 * inf would be NaN
     return minimum(maximum(t, 0), 1), slope * inside(x, minimum(-shift, upper), maximum(-shift, upper))
+
+
+@at_defaults(hard_sigmoid)
+def hard_sigmoid_at_defaults(x):
+    slope = 1 / 6
+    shift = 0.5 / slope
+    return minimum(maximum(slope * (x + shift), 0), 1), slope * inside(x, -shift, shift)
 
 
 @from_output(hard_sigmoid)
@@ -327,7 +334,7 @@ def hard_swish(x, slope=1 / 6, offset=0.5, *, at_lower=0.0, at_upper=1.0):
     steep = select(slope == 0, 1, slope)  # and a flat one has none
     level = select(slope == 0, minimum(maximum(offset, 0), 1), 0)
     shift = select(slope == 0, 0, offset / steep)
-    lower = select(slope == 0, NAN, -sign * shift)
+    lower = select(slope == 0, select(offset <= 0, INFINITY, NAN), -sign * shift)
     upper = select(slope == 0, NAN, sign * ((1 - offset) / steep))
     t = sign * x
     a = select(slope == 0, 0, x)
@@ -1034,8 +1041,8 @@ def dish_reduced(x):
     return select(x < 0, left, x + left), select(x < 0, slope, 1 - slope)
 
 
-def parted_xielu(x, alpha_p, alpha_n, beta, c, a, rest):
-    """xielu and its derivative; c * a + rest: (beta - alpha_n) * x."""
+def parted_xielu(x, right, alpha_p, alpha_n, beta, c, a, rest):
+    """xielu and its derivative; right: x, but finite where that is positive; c * a + rest: (beta - alpha_n) * x."""
     r, n = reduced(maximum(minimum(x, 0), -EXP_REACH))
     square = r * r
     h = polynomial(r, ALL_EXPM1)
@@ -1044,7 +1051,7 @@ def parted_xielu(x, alpha_p, alpha_n, beta, c, a, rest):
     left = fma(alpha_n, p - 1, fma(select(far, c, beta), a, select(far, rest, 0)))
     value = fma(alpha_n * p, fma(square, h, select(far, r, 0)), left)
     slope = fma(alpha_n * p, fma(square, h, r), fma(alpha_n, p - 1, beta))
-    return select(x >= 0, x * fma(alpha_p, x, beta), value), select(x >= 0, fma(2 * alpha_p, x, beta), slope)
+    return select(x >= 0, x * fma(alpha_p, right, beta), value), select(x >= 0, fma(2 * alpha_p, right, beta), slope)
 
 
 @activation(
@@ -1059,12 +1066,12 @@ def xielu(x, alpha_p=0.8, alpha_n=0.8, beta=0.5):
     c = beta - alpha_n
     c_low = (beta - (c + alpha_n)) + ((c + alpha_n) - c - alpha_n)
     a = maximum(x, select(c == 0, -LARGEST, -INFINITY))  # 0 * -inf would be NaN
-    return parted_xielu(x, alpha_p, alpha_n, beta, c, a, c_low * maximum(x, -LARGEST))
+    return parted_xielu(x, minimum(x, LARGEST), alpha_p, alpha_n, beta, c, a, c_low * maximum(x, -LARGEST))
 
 
 @at_defaults(xielu)
 def xielu_at_defaults(x):
-    return parted_xielu(x, 0.8, 0.8, 0.5, 0.5 - 0.8, x, 0)
+    return parted_xielu(x, x, 0.8, 0.8, 0.5, 0.5 - 0.8, x, 0)
 
 
 in_reduced_precision(xielu, "single")(xielu)  # ALL_EXPM1: near its zeros too
@@ -1084,7 +1091,7 @@ def xielu_parameters(x, alpha_p=0.8, alpha_n=0.8, beta=0.5):
     paper="Ziyin, Hartwig and Ueda, Neural networks fail to learn periodic functions and how to fix it, arXiv:2006.08195",
 )
 def snake(x, alpha=1.0):
-    """Snake: x + sin(alpha * x)**2 / alpha."""
+    """Snake: x + sin(alpha * x)**2 / alpha; its mean where abs(alpha * x) is 2**22 or more (float64: 2**51), too far for a sine to mean anything."""
     u = alpha * x
     s, v, odd = sine_parts(u, product_rest(alpha, x, u))
     less = v + select(odd == 1, s, -s)

@@ -54,7 +54,7 @@ MILLS_0, MILLS_1 = (constant(**{precision: terms[i] for precision, terms in MILL
 MILLS_REST = {precision: terms[2:] for precision, terms in MILLS.items()}
 MILLS_K = constant(**coefficients.MILLS_K)
 MILLS_R0 = constant(**coefficients.MILLS_R0)
-EXP_REACH = constant(float32=110.0, float64=760.0, single=110.0)  # x * exp(-x) is 0 from here on
+EXP_REACH = constant(float32=110.0, float64=760.0, single=200.0)  # x * exp(-x) is 0 from here on; in float64 for float32 so is any float32 times it
 SQUARE_REACH = constant(float32=2.0**62, float64=2.0**510)  # the square of this is finite, and what is added to it is lost
 ERFC_REACH = constant(float32=10.6, float64=27.57, single=10.6)  # erfc is 0 from here on
 HAZARD_REACH = constant(float32=14.0, float64=38.0, single=14.0)  # from here on the asymptotic series is as good as it can be

@@ -192,6 +192,8 @@ def test_hard_sigmoid_of_any_slope(backend):
         t = slope * x + 0.4
         np.testing.assert_allclose(y, np.clip(t, 0, 1), atol=1e-15)
         np.testing.assert_array_equal(dy[np.abs(t * (1 - t)) > 1e-9], np.where((t > 0) & (t < 1), slope, 0)[np.abs(t * (1 - t)) > 1e-9])
+        ends = {-0.2: [1, 0], 0.0: [0.4, 0.4], 0.3: [0, 1]}[slope]
+        np.testing.assert_array_equal(fastact.hard_sigmoid(np.array([-np.inf, np.inf, np.nan]), slope, 0.4), [*ends, np.nan])
 
 
 def test_hard_swish_of_any_slope(backend):
@@ -207,3 +209,16 @@ def test_hard_swish_of_any_slope(backend):
         assert np.isnan(fastact.hard_swish.value_and_grad(np.nan, slope, 0.4)).all()
     for at, expected in ((2.0, -0.5), (-2.0, 1.5)):  # it is 0 from 2 on, and x up to -2
         assert fastact.hard_swish.grad(at, -0.25, 0.5, at_lower=-0.5, at_upper=1.5) == expected
+    np.testing.assert_array_equal(fastact.hard_swish(np.array([-np.inf, np.inf]), 0.0, -0.5), [0, 0])
+
+
+def test_xielu_that_is_a_line_on_the_right(backend):
+    for beta, limit in ((0.5, np.inf), (-1.0, -np.inf)):
+        assert fastact.xielu.value_and_grad(np.inf, 0.0, 0.8, beta) == (limit, beta)
+
+
+def test_high_accuracy_underflows_whatever_the_parameter(backend):
+    far = np.array([-1000, -np.inf], np.float32)
+    np.testing.assert_array_equal(fastact.elu.grad(far, 1e30, accuracy="high"), 0)
+    np.testing.assert_array_equal(fastact.softplus(far[1:], 1e-20, accuracy="high"), 0)
+    np.testing.assert_array_equal(fastact.scaled_tanh.grad(-far, 1e20, 1.0, accuracy="high"), 0)

@@ -276,3 +276,15 @@ def test_rrelu_in_training_has_the_dtypes_of_prelu():
         x = np.array([1, 0, 2]).astype(dtype)
         for result in fastact.rrelu_training(x, np.random.default_rng(0)):
             assert result.dtype == fastact.prelu(x).dtype, dtype
+
+
+@pytest.mark.parametrize("library", ["torch", "keras", "tensorflow", "transformers"])
+def test_leaky_relu_has_the_slope_at_zero_that_is_given(library, backend):
+    f = fastact.get("leaky_relu", like=library)
+    x = np.zeros(3, np.float32)
+    for slope in (0.3, 1.0, 0.0):
+        expected = np.full(3, slope, np.float32)
+        np.testing.assert_array_equal(f.grad(x, slope), expected)
+        np.testing.assert_array_equal(f.backward(np.ones_like(x), output=x, negative_slope=slope), expected)
+    np.testing.assert_array_equal(fastact.leaky_relu.grad(x, 0.3), 0)
+    assert np.isnan(f.grad(np.float32(np.nan), 0.3))
