@@ -24,7 +24,7 @@ cdef extern from "stages.h" nogil:
 
 cdef extern from *:
     """
-    #define FASTACT_TILES
+    #define fastact_tiles
     """
 
 cdef extern from "convert.h" nogil:
