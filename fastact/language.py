@@ -180,14 +180,18 @@ def lost(rest):
 
 
 def product_rest(a, b, product):
-    """What the rounding of ``product = a * b`` lost, exactly: ``a * b - product``; also where there is no fma. `lost` by itself."""
+    """What the rounding of ``product = a * b`` lost, exactly: ``a * b - product``; also where there is no fma. `lost` by itself.
+
+    Without fma it is 0 where a number is too large to be parted, which only its last digits show.
+    """
     split_a = a * SPLITTER
     split_b = b * SPLITTER
     high_a = split_a - (split_a - a)  # the upper half of the digits
     high_b = split_b - (split_b - b)
     low_a = a - high_a
     low_b = b - high_b
-    return (((high_a * high_b - product) + high_a * low_b) + low_a * high_b) + low_a * low_b
+    rest = (((high_a * high_b - product) + high_a * low_b) + low_a * high_b) + low_a * low_b
+    return select(rest == rest, rest, 0)
 
 
 def product_sum(a, b, c):

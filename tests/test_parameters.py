@@ -222,3 +222,17 @@ def test_high_accuracy_underflows_whatever_the_parameter(backend):
     np.testing.assert_array_equal(fastact.elu.grad(far, 1e30, accuracy="high"), 0)
     np.testing.assert_array_equal(fastact.softplus(far[1:], 1e-20, accuracy="high"), 0)
     np.testing.assert_array_equal(fastact.scaled_tanh.grad(-far, 1e20, 1.0, accuracy="high"), 0)
+
+
+def test_numbers_too_large_to_be_parted(backend):
+    """Where there is no fma, what a product's rounding lost comes from halves of the digits, which multiply to more than there is."""
+    for dtype, x, beta in ((np.float32, 3e38, 1e-38), (np.float64, 1e308, 1e-308)):
+        x = np.array([x, x / 2], dtype)
+        u = x.astype(np.float64) * float(dtype(beta))
+        rtol = 8 * np.finfo(dtype).eps
+        np.testing.assert_allclose(fastact.silu(x, beta), x * (1 / (1 + np.exp(-u))), rtol=rtol)
+        np.testing.assert_allclose(fastact.softplus(x, beta), np.log1p(np.exp(u)) / float(dtype(beta)), rtol=rtol)
+        np.testing.assert_allclose(fastact.scaled_tanh(x, 1.0, beta), np.tanh(u), rtol=rtol)
+        ends = np.array([np.inf, -np.inf], dtype)
+        np.testing.assert_array_equal(fastact.silu(ends, 0.0), ends)
+        np.testing.assert_array_equal(fastact.scaled_tanh(ends, 1.0, 0.0), 0)

@@ -127,7 +127,8 @@ FASTACT_BIASED_POWER(single, double, uint64_t, 52, 1023)
     {                                                                                                                    \
         real split_a = a * (real)splitter, high_a = split_a - (split_a - a), low_a = a - high_a;                         \
         real split_b = b * (real)splitter, high_b = split_b - (split_b - b), low_b = b - high_b;                         \
-        return (((high_a * high_b - product) + high_a * low_b) + low_a * high_b) + low_a * low_b;                        \
+        real rest = (((high_a * high_b - product) + high_a * low_b) + low_a * high_b) + low_a * low_b;                   \
+        return rest == rest ? rest : (real)0; /* too large to be parted */                                               \
     }                                                                                                                    \
     FASTACT_INLINE real product_sum_##name(real a, real b, real c)                                                       \
     {                                                                                                                    \

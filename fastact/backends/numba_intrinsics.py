@@ -70,7 +70,7 @@ def _product_rest(builder, a, b, product):
     rest = builder.fsub(builder.fmul(high_a, high_b), product)
     for u, v in ((high_a, low_b), (low_a, high_b), (low_a, low_b)):
         rest = builder.fadd(rest, builder.fmul(u, v))
-    return rest
+    return builder.select(builder.fcmp_ordered("==", rest, rest), rest, ir.Constant(rest.type, 0.0))  # NaN: too large to be parted
 
 
 def _product_sum(builder, a, b, c):
