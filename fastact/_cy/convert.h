@@ -199,9 +199,7 @@ FASTACT_CONVERT void fastact_narrow_float32(const void *from, void *to, intptr_t
    waits for another is not hidden; with eight, registers do not suffice (high: 1.1 to 1.25 times as slow). `format`, a constant where a kernel
    calls these, so that a tile's numbers stay in registers: 1 float16 (of float) or float32 (of double), 2 bfloat16. */
 #ifdef fastact_tiles
-#ifndef fastact_tile_half
 #define fastact_tile_half 32
-#endif
 #if FASTACT_LANES == 16
 #define fastact_tile_single 32
 #else

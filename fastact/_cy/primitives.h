@@ -67,33 +67,29 @@ __asm__(".pushsection .rodata, \"a\"\n.balign 8\nfastact_zero: .zero 8\n.popsect
 
 /* The smaller of |x| and limit, which is also what NaN becomes. Integers have four pipes where floats have two, but only AVX-512 has a minimum
    for those of 64 bits. */
-FASTACT_INLINE float abs_at_most_float32(float x, float limit)
-{
-    uint32_t bits, most;
-    memcpy(&bits, &x, sizeof bits);
-    memcpy(&most, &limit, sizeof most);
-    bits &= 0x7fffffff;
-    bits = bits > most ? most : bits;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
+#define FASTACT_ABS_AT_MOST(name, real, integer)                                                                         \
+    FASTACT_INLINE real abs_at_most_##name(real x, real limit)                                                           \
+    {                                                                                                                    \
+        integer bits, most;                                                                                              \
+        memcpy(&bits, &x, sizeof bits);                                                                                  \
+        memcpy(&most, &limit, sizeof most);                                                                              \
+        bits &= ~((integer)1 << (sizeof bits * 8 - 1));                                                                  \
+        bits = bits > most ? most : bits;                                                                                \
+        memcpy(&x, &bits, sizeof x);                                                                                     \
+        return x;                                                                                                        \
+    }
 
+FASTACT_ABS_AT_MOST(float32, float, uint32_t)
+#ifdef __AVX512F__
+FASTACT_ABS_AT_MOST(float64, double, uint64_t)
+#else
 FASTACT_INLINE double abs_at_most_float64(double x, double limit)
 {
-#ifdef __AVX512F__
-    uint64_t bits, most;
-    memcpy(&bits, &x, sizeof bits);
-    memcpy(&most, &limit, sizeof most);
-    bits &= 0x7fffffffffffffff;
-    bits = bits > most ? most : bits;
-    memcpy(&x, &bits, sizeof x);
-    return x;
-#else
     limit = FASTACT_LIMIT(double, limit);
     x = fabs(x);
     return x < limit ? x : limit;
-#endif
 }
+#endif
 
 /* By precision, of which a type has more than one: they differ by the bias. */
 #define FASTACT_BIASED_POWER(precision, real, integer, mantissa, bias)                                                   \
