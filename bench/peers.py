@@ -1,4 +1,5 @@
-"""Other libraries' ways to compute an activation, found by its name or an alias: a new activation is found here without a change.
+"""Other libraries' ways to compute an activation, found by the names that its record says they have for it: a new activation is found
+here without a change.
 
 Each adapter takes a `Case` and gives a `Contender`, or None where its library has no such function. Whatever an adapter finds has to agree
 with fastact before it is timed (`agrees`), so that a function which merely has the same name is not compared.
@@ -9,6 +10,7 @@ import dataclasses
 import functools
 import importlib
 import importlib.util
+import operator
 import os
 
 import numpy as np
@@ -18,7 +20,12 @@ from fastact import catalog
 from fastact.bench import Contender, alternate, numpy_way, sample
 
 # A second way where a library's function of that name has no variant with out=.
-TORCH_ALSO = {"relu": "torch.clamp_min(x, 0, out=y)", "tanh": "torch.tanh(x, out=y)", "sigmoid": "torch.sigmoid(x, out=y)"}
+TORCH_ALSO = {"relu": "torch.clamp_min(x, 0, out=y)"}
+MODULES = {
+    "torch": ("torch.nn.functional", "torch", "torch.special"),
+    "jax": ("jax.nn", "jax.numpy", "jax.scipy.special", "jax.scipy.stats"),
+    "scipy": ("scipy.special",),
+}
 
 
 @dataclasses.dataclass
@@ -31,7 +38,7 @@ class Case:
     size: int
 
     def __post_init__(self):
-        self.x = sample(self.size, self.dtype)
+        self.x = sample(self.size, self.dtype, domain=self.record.domain)
         self.grad_output = sample(self.size, self.dtype, seed=1)
         # Written once here, so that no contender pays for the first touch of its output.
         self.y, self.dy = np.ones_like(self.x), np.ones_like(self.x)
@@ -40,11 +47,6 @@ class Case:
     def group(self):
         """What pytest-benchmark compares."""
         return f"{self.record.name} {self.mode} {self.dtype} {self.size:,}"
-
-    @property
-    def names(self):
-        """All names an activation goes by."""
-        return (self.record.name, *self.record.aliases)
 
     @property
     def defaults(self):
@@ -73,6 +75,31 @@ def numpy_contender(case):
     return numpy_way(case.record, case.mode, case.x, case.grad_output)
 
 
+# --- What they call it ---------------------------------------------------------------------------------------------------
+
+
+def names_in(record, library):
+    """Give each name a library has for an activation, with the arguments that select it there: ("gelu", 'approximate="tanh"')."""
+    for written, _ in record.like.get(library, ()):
+        name, _, more = written.partition("(")
+        yield name, more.removesuffix(")")
+
+
+def calls(case, library):
+    """Give what a library's function may be: module, name, and what it is given after x, as text; with the defaults and without."""
+    for name, more in names_in(case.record, library):
+        for module in MODULES[library]:
+            with contextlib.suppress(AttributeError):
+                operator.attrgetter(name)(importlib.import_module(module))
+                for given in dict.fromkeys([case.defaults, ()]):
+                    yield module, name, "".join(f", {a}" for a in [*map(repr, given), *([more] if more else [])])
+
+
+def first_that_agrees(case, contenders):
+    """Give the first contender that computes the same, or None."""
+    return next((c for c in contenders if c is not None and agrees(case, c)), None)
+
+
 # --- torch ---------------------------------------------------------------------------------------------------------------
 
 
@@ -84,57 +111,81 @@ def _torch():
     return torch
 
 
+@functools.cache
+def _torch_values(record):
+    """Give torch's calls for the value that agree with fastact: with out= and fresh, as statements."""
+    case = Case(record, "value", "float32", 512)
+    with contextlib.suppress(ImportError):
+        # A parameter may have to be a tensor: prelu's weight.
+        found = [(m, n, a) for m, n, given in calls(case, "torch") for a in dict.fromkeys([given, ", w"] if case.defaults else [given])]
+        # torch._C._nn has the variants with out= that torch.nn.functional hides, some by another name: log_sigmoid.
+        into = [f"{m}.{n}(x{a}, out=y)" for _, name, a in found for m in ("torch", "nn", "torch.special") for n in (name, record.name)]
+        fresh = [f"y = {m}.{name}(x{a})" for m, name, a in found]
+        names = _torch_names(case)
+        return [s for s in dict.fromkeys([*into, *fresh, TORCH_ALSO.get(record.name, "")]) if s and _agrees_in_y(case, Contender(s, names))]
+    return []
+
+
+def _agrees_in_y(case, contender):
+    """Tell whether a statement that leaves its result in y computes the same."""
+    contender = contender._replace(statement=f"{contender.statement}\nreturn y")
+    with contextlib.suppress(Exception):
+        return np.allclose(contender.function()().numpy(), fastact.get(case.record.name)(case.x), rtol=1e-3, atol=1e-4)
+    return False
+
+
+def _torch_names(case):
+    torch = _torch()
+    names = {"torch": torch, "nn": torch._C._nn, "x": torch.from_numpy(case.x), "y": torch.from_numpy(case.y), "dy": torch.from_numpy(case.dy)}
+    names |= {"g": torch.from_numpy(case.grad_output), "ones": torch.ones(case.size, dtype=getattr(torch, case.dtype))}
+    return names | ({"w": torch.tensor(case.defaults[:1], dtype=getattr(torch, case.dtype))} if case.defaults else {})
+
+
 def torch_ways(case):
     """Give all of torch's ways as a list: with out=, fresh, and the backward operators that autograd calls."""
-    torch = _torch()
-    nn = torch._C._nn  # where the variants with out= are that torch.nn.functional hides
-    name = next((n for n in case.names if hasattr(torch.nn.functional, n) or hasattr(torch, n)), None)
-    if name is None:
+    values = _torch_values(case.record)
+    if not values:
         return []
-    names = {"torch": torch, "F": torch.nn.functional, "nn": nn, "d": case.defaults}
-    names |= {"x": torch.from_numpy(case.x), "y": torch.from_numpy(case.y), "dy": torch.from_numpy(case.dy)}
-    names |= {"g": torch.from_numpy(case.grad_output), "ones": torch.ones(case.size, dtype=getattr(torch, case.dtype))}
-    backward = _torch_backward(torch, name, case)
-    fresh = f"F.{name}(x, *d)" if hasattr(torch.nn.functional, name) else f"torch.{name}(x, *d)"
-    values = [f"torch.{name}(x, *d, out=y)", f"nn.{name}(x, *d, out=y)", fresh]
-    values += [TORCH_ALSO[name]] if name in TORCH_ALSO else []
+    torch, names = _torch(), _torch_names(case)
+    backward = _torch_backward(torch, case)
     ways = {
         "value": values,
         "grad": [backward.format(g="ones")] if backward else [],
         "backward": [backward.format(g="g")] if backward else [],
         # As a training step does it: the value first, and the derivative from what it left.
-        "value_and_grad": [f"y = {value.replace(', out=y', '')}\n{backward.format(g='ones')}" for value in values] if backward else [],
+        "value_and_grad": [f"{value}\n{backward.format(g='ones')}" for value in values] if backward else [],
     }[case.mode]
     if case.mode != "value":
-        leaf = names["x"].clone().requires_grad_()
-        names |= {"leaf": leaf}
-        result = fresh.replace("(x", "(leaf")
+        names["leaf"] = names["x"].clone().requires_grad_()
         back = "torch.autograd.grad({0}, leaf, {1})"
-        if case.mode == "value_and_grad":
-            ways.append(f"r = {result}\n{back.format('r', 'ones')}")
-        else:
-            ways.append(back.format(result, "g" if case.mode == "backward" else "ones"))
+        for value in (v.removeprefix("y = ").replace("(x", "(leaf") for v in values if "out=" not in v):
+            if case.mode == "value_and_grad":
+                ways.append(f"r = {value}\n{back.format('r', 'ones')}")
+            else:
+                ways.append(back.format(value, "g" if case.mode == "backward" else "ones"))
     return [Contender(way, names) for way in ways if _runs(Contender(way, names))]
 
 
-def _torch_backward(torch, name, case):
+def _torch_backward(torch, case):
     """Find the call of aten's backward operator, its arguments filled in by their names; None where there is none or one is unknown."""
-    operator = getattr(torch.ops.aten, f"{name}_backward", None)
-    forward = getattr(torch.ops.aten, name, None)
-    if operator is None or forward is None:
-        return None
-    known = {a.name: repr(a.default_value) for a in forward.default._schema.arguments if a.has_default_value()}
-    known |= {p.name: repr(p.default) for p in case.record.parameters}
-    known |= {"grad_output": "{g}", "self": "x", "self_or_result": "x", "input": "x", "output": "y", "result": "y"}
-    known |= {"is_result": "False", "self_is_result": "False"}
-    arguments = operator.default._schema.arguments
-    if any(a.name not in known for a in arguments):
-        return None
-    # An operator that takes the output finds it in y, where the value wrote it.
-    call = ", ".join(f"{a.name}={known[a.name]}" if a.kwarg_only else known[a.name] for a in arguments)
-    if any(a.name in ("output", "result") for a in arguments):
-        case.y[...] = fastact.get(case.record.name)(case.x)
-    return f"torch.ops.aten.{name}_backward({call})"
+    for name, more in ((n, more) for written, more in names_in(case.record, "torch") for n in (written, case.record.name)):
+        backward, forward = (getattr(torch.ops.aten, n, None) for n in (f"{name}_backward", name))
+        if backward is None or forward is None:
+            continue
+        known = {a.name: repr(a.default_value) for a in forward.default._schema.arguments if a.has_default_value()}
+        known |= {p.name: repr(p.default) for p in case.record.parameters if not p.convention}
+        known |= {"grad_output": "{g}", "grad_out": "{g}", "self": "x", "self_or_result": "x", "input": "x", "output": "y", "result": "y"}
+        known |= {"is_result": "False", "self_is_result": "False", "weight": "w"}
+        known |= dict([more.split("=")]) if more else {}
+        arguments = backward.default._schema.arguments
+        if any(a.name not in known for a in arguments):
+            continue
+        # An operator that takes the output finds it in y, where the value wrote it.
+        call = ", ".join(f"{a.name}={known[a.name]}" if a.kwarg_only else known[a.name] for a in arguments)
+        if any(a.name in ("output", "result") for a in arguments):
+            case.y[...] = fastact.get(case.record.name)(case.x)
+        return f"torch.ops.aten.{name}_backward({call})"
+    return None
 
 
 def in_half(case, dtype, torch_too):
@@ -152,6 +203,7 @@ def in_half(case, dtype, torch_too):
     if found is None:
         return names, None
     tensors = {n: _torch().from_numpy(names[n].view(np.int16)).view(getattr(_torch(), dtype)) for n in ("x", "y")}
+    tensors |= {"w": found.names["w"].to(getattr(_torch(), dtype))} if "w" in found.names else {}
     found = found._replace(names=found.names | tensors)
     return names, found if _runs(found) else None
 
@@ -173,10 +225,11 @@ def jax_way(case):
     os.environ.setdefault("JAX_ENABLE_X64", "1")
     import jax
 
-    name = next((n for n in case.names if hasattr(jax.nn, n)), None)
-    if name is None:
-        return None
-    one = functools.partial(_called, getattr(jax.nn, name), case.defaults)
+    return first_that_agrees(case, (_jax_contender(case, jax, *call) for call in calls(case, "jax")))
+
+
+def _jax_contender(case, jax, module, name, arguments):
+    one = eval(f"lambda x: module.{name}(x{arguments})", {"module": importlib.import_module(module)})
     total = {
         "value": one,
         "grad": jax.vmap(jax.grad(one)),
@@ -187,39 +240,38 @@ def jax_way(case):
     return Contender(f"jax.block_until_ready(f(x{', g' if case.mode == 'backward' else ''}))", names)
 
 
-def _called(function, defaults, x):
-    return function(x, *defaults)
-
-
 def onnxruntime_way(case):
-    """Give onnxruntime's operator of that name in camel case, bound to arrays; values only."""
-    if case.mode != "value" or importlib.util.find_spec("onnx") is None or len(case.defaults) > 1:
+    """Give onnxruntime's operator, bound to arrays; values only."""
+    if case.mode != "value" or importlib.util.find_spec("onnx") is None:
         return None
+    # ONNX has its own names for most parameters.
+    own = {p.name: p.default for p in case.record.parameters if not p.convention}
+    attributes = ({}, dict(zip(("alpha", "beta"), case.defaults, strict=False)), own)
+    tried = [(name, a | (dict([more.replace('"', "").split("=")]) if more else {})) for name, more in names_in(case.record, "onnx") for a in attributes]
+    return first_that_agrees(case, (_onnxruntime_contender(case, *call) for call in tried))
+
+
+def _onnxruntime_contender(case, name, attributes):
     import onnx
     import onnxruntime
 
     kind = {"float32": onnx.TensorProto.FLOAT, "float64": onnx.TensorProto.DOUBLE}[case.dtype]
-    for name in case.names:
-        operator = "".join(part.capitalize() for part in name.split("_"))
-        # ONNX calls a single parameter alpha.
-        attributes = {"alpha": case.defaults[0]} if case.defaults else {}
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = fastact.get_num_threads()
-        options.log_severity_level = 4
-        try:
-            node = onnx.helper.make_node(operator, ["x"], ["y"], **attributes)
-            tensors = [onnx.helper.make_tensor_value_info(n, kind, [case.size]) for n in "xy"]
-            graph = onnx.helper.make_graph([node], "activation", tensors[:1], tensors[1:])
-            model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 24)], ir_version=10)
-            session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        except Exception:  # no such operator, or not for this dtype: every layer has its own exception
-            continue
-        binding = session.io_binding()
-        binding.bind_ortvalue_input("x", onnxruntime.OrtValue.ortvalue_from_numpy(case.x))
-        binding.bind_ortvalue_output("y", onnxruntime.OrtValue.ortvalue_from_numpy(case.y))
-        names = {"run": session.run_with_iobinding, "binding": binding, "get": lambda b=binding: b.copy_outputs_to_cpu()[0]}
-        return Contender("run(binding)", names)
-    return None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = fastact.get_num_threads()
+    options.log_severity_level = 4
+    try:
+        node = onnx.helper.make_node(name, ["x"], ["y"], **attributes)
+        tensors = [onnx.helper.make_tensor_value_info(n, kind, [case.size]) for n in "xy"]
+        graph = onnx.helper.make_graph([node], "activation", tensors[:1], tensors[1:])
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 24)], ir_version=10)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception:  # no such operator, or not for this dtype: every layer has its own exception
+        return None
+    binding = session.io_binding()
+    binding.bind_ortvalue_input("x", onnxruntime.OrtValue.ortvalue_from_numpy(case.x))
+    binding.bind_ortvalue_output("y", onnxruntime.OrtValue.ortvalue_from_numpy(case.y))
+    names = {"run": session.run_with_iobinding, "binding": binding, "get": lambda b=binding: b.copy_outputs_to_cpu()[0]}
+    return Contender("run(binding)", names)
 
 
 def numexpr_way(case):
@@ -238,14 +290,14 @@ def numexpr_way(case):
 
 
 def scipy_way(case):
-    """Give scipy.special's ufunc of that name; values only."""
-    if case.mode != "value" or case.defaults:
+    """Give scipy.special's ufunc; values only."""
+    if case.mode != "value":
         return None
     import scipy.special
 
-    found = (getattr(scipy.special, n, None) for n in case.names)
-    function = next((f for f in found if isinstance(f, np.ufunc) and f.nin == 1 and f.nout == 1), None)
-    return function and Contender("f(x, out=y)", {"f": function, "x": case.x, "y": case.y})
+    found = (getattr(scipy.special, name, None) for name, _ in names_in(case.record, "scipy"))
+    ufuncs = (f for f in found if isinstance(f, np.ufunc) and (f.nin, f.nout) == (1, 1))
+    return first_that_agrees(case, (Contender("f(x, out=y)", {"f": f, "x": case.x, "y": case.y}) for f in ufuncs))
 
 
 PEERS = {"torch": torch_way, "jax": jax_way, "onnxruntime": onnxruntime_way, "numexpr": numexpr_way, "scipy": scipy_way}
@@ -266,13 +318,13 @@ def _runs(contender):
 @functools.cache
 def has(peer, record, mode, dtype):
     """Tell whether a peer has this function and agrees with fastact about its values."""
+    # Another definition under the same name (a gelu by tanh) shows in the values, and rules out its derivative too.
+    if mode != "value" and not has(peer, record, "value", dtype):
+        return False
     case = Case(record, mode, dtype, 512)
     try:
         contender = PEERS[peer](case)
-        if contender is None or not agrees(case, contender):
-            return False
-        # Another definition under the same name (a gelu by tanh) shows in the values, and rules out its derivative too.
-        return mode == "value" or has(peer, record, "value", dtype)
+        return contender is not None and (peer == "torch" or agrees(case, contender))
     except (AttributeError, TypeError, ValueError, RuntimeError, NotImplementedError):
         return False
 
@@ -282,7 +334,9 @@ def agrees(case, contender):
     if case.mode != "value":
         return _runs(contender)
     case.y[...] = np.nan
-    result = Contender(f"return {contender.statement}", contender.names).function()()
-    if "get" in contender.names:
-        result = contender.names["get"]()
-    return np.allclose(np.asarray(result), fastact.get(case.record.name)(case.x), rtol=1e-3, atol=1e-4)
+    with contextlib.suppress(Exception):
+        result = Contender(f"return {contender.statement}", contender.names).function()()
+        if "get" in contender.names:
+            result = contender.names["get"]()
+        return np.allclose(np.asarray(result), fastact.get(case.record.name)(case.x), rtol=1e-3, atol=1e-4)
+    return False

@@ -106,9 +106,13 @@ def is_one_ufunc(record):
     return plain and isinstance(node.func, ast.Attribute) and (node.func.attr in ("clip", "copy") or isinstance(getattr(np, node.func.attr, None), np.ufunc))
 
 
-def sample(n, dtype, seed=0):
-    """Numbers as they come out of a layer that is not normalised: normal, with a standard deviation of 3."""
-    return np.random.default_rng(seed).normal(0, 3, n).astype(dtype)
+def sample(n, dtype, seed=0, domain=None):
+    """Numbers as they come out of a layer that is not normalised: normal, with a standard deviation of 3; moved into a domain by exp or sigmoid."""
+    x = np.random.default_rng(seed).normal(0, 3, n)
+    if domain:
+        low, high = domain
+        x = low + (np.exp(x) if np.isinf(high) else (high - low) / (1 + np.exp(-x)))
+    return x.astype(dtype)
 
 
 # --- The clock -----------------------------------------------------------------------------------------------------------
@@ -231,7 +235,7 @@ def environment():
 
 
 def _cell(record, mode, dtype, size, rounds):
-    x = sample(size, dtype)
+    x = sample(size, dtype, domain=record.domain)
     activation = get(record.name)
     names = {"f": activation if mode == "value" else getattr(activation, mode), "x": x, "y": np.empty_like(x), "dy": np.empty_like(x)}
     outs = "(y, dy)" if catalog.OUTPUTS[mode] == 2 else "y"
