@@ -217,6 +217,12 @@ def torch_way(case, out=True):
     return ways[int(min(samples, key=lambda i: min(samples[i])))]
 
 
+def by_threads(way):
+    """Give torch's contender with all threads, and with one: where it has little to do, or beside a busy process, all of them are slower."""
+    names = way.names | {"torch": _torch()}
+    return {f"torch, {n} threads": way._replace(names=names, setup=f"torch.set_num_threads({n})") for n in {fastact.get_num_threads(), 1}}
+
+
 # --- The others ----------------------------------------------------------------------------------------------------------
 
 

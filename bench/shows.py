@@ -265,7 +265,7 @@ def throughput(show):
                 contenders = {"fastact": peers.fastact_way(case)}
                 if torchs is not None:
                     # Beside a busy process OpenMP's barrier stalls for milliseconds: that is not what torch can do.
-                    contenders |= _by_threads(torchs)
+                    contenders |= peers.by_threads(torchs)
                 if numpys is not None and show.wants(against_numpy):
                     contenders |= {"fastact new": peers.fastact_way(case, out=False), "NumPy": numpys}
                 measure = functools.partial(_best_torch, show, contenders)
@@ -278,11 +278,6 @@ def throughput(show):
                 if show.wants(against_numpy) and not is_one_ufunc(record):
                     there = samples if "NumPy" in samples else None
                     show.add(against_numpy, ">= 3", there, "NumPy", "fastact new", "SciPy is not installed", least=3, again=measure)
-
-
-def _by_threads(torchs):
-    """Give torch's contender with all threads, and with one."""
-    return {f"torch, {n} threads": torchs._replace(setup=f"torch.set_num_threads({n})") for n in {fastact.get_num_threads(), 1}}
 
 
 def _best_torch(show, contenders):
@@ -333,7 +328,7 @@ def precisions(show):
             names, torchs = peers.in_half(case, dtype, show.torch)
             contenders = {dtype: Contender("f(x, out=y)", names), "float32": peers.fastact_way(case)}
             if torchs is not None:
-                contenders |= _by_threads(torchs)
+                contenders |= peers.by_threads(torchs)
             measure = functools.partial(_best_torch, show, contenders)
             samples = measure()
             show.add(against_single, ">= 1", samples, "float32", dtype, least=1, again=measure)
@@ -381,7 +376,7 @@ def _torch_and_numpy(show, contenders, against_torch, against_numpy):
     """Note two claims: at least torch's speed, at the number of threads that serves torch better, and 5 times that of NumPy's way."""
     if "torch" in contenders:
         torchs = contenders.pop("torch")
-        contenders |= _by_threads(torchs._replace(names=torchs.names | {"torch": peers._torch()}))
+        contenders |= peers.by_threads(torchs._replace(names=torchs.names | {"torch": peers._torch()}))
     measure = functools.partial(_best_torch, show, contenders)
     samples = measure()
     there = samples if "torch" in samples else None
