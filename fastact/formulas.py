@@ -59,6 +59,9 @@ from .primitives import (
     SQUARE_REACH,
     UNBIAS,
     biased_exp,
+    biased_exp_and_1,
+    biased_exp_times,
+    biased_minus_expm1,
     exp,
     exp_expm1_parts,
     exp_parts,
@@ -67,7 +70,6 @@ from .primitives import (
     expm1_whole,
     gauss_parts,
     gauss_parts_near,
-    half_expm1_parts,
     hazard,
     log,
     log1p_or_log,
@@ -535,10 +537,11 @@ def log1p(x):
 )
 def sigmoid(x):
     """Logistic sigmoid: 1 / (1 + exp(-x)), from 0 to 1."""
-    z = exp(-minimum(abs(x), EXP_REACH))
-    r = 1 / (1 + z)
-    low = fma(-z, z * r, z)  # the value at -|x|: z / (1 + z) with half the rounding errors
-    return select(x < 0, low, r), fma(-low, low, low)
+    q, n = exp_parts(-minimum(abs(x), EXP_REACH))
+    z = biased_exp(q, n)
+    d = biased_exp_and_1(q, n)
+    low = z / d  # the value at -|x|
+    return select(x < 0, z, 1 / UNBIAS) / d, fma(-low, low, low)
 
 
 @from_output(sigmoid)
@@ -569,11 +572,10 @@ def log_sigmoid_from_output(y):
 )
 def tanh(x):
     """Hyperbolic tangent, from -1 to 1."""
-    q, n, half = half_expm1_parts(-2 * minimum(abs(x), EXP_REACH / 2))
-    r = 1 / (1 - half)
-    m = fma(r, q, r)
-    w = scale(m + m, n)  # 2 - 2 * abs(tanh x)
-    return copysign(fma(half, half * r, half), x), fma(-0.25 * w, w, w)
+    q, n = exp_parts(-2 * minimum(abs(x), EXP_REACH / 2))
+    d = biased_exp_and_1(q, n)
+    low = biased_exp(q, n) / d  # half of 1 - abs(tanh x)
+    return copysign(biased_minus_expm1(q, n) / d, x), 4 * fma(-low, low, low)
 
 
 @from_output(tanh)
@@ -591,13 +593,9 @@ def scaled_tanh(x, alpha=1.0, beta=1.0):
     u = beta * m
     v = -2 * minimum(abs(u), EXP_REACH / 2)
     q, n = exp_parts_less(v, select(v > -EXP_REACH, 2 * copysign(1, u) * product_rest(beta, m, u), 0))
-    p = power(n)
-    e = fma(p, q, p - 1)
-    r = 1 / (2 + e)
-    half = -0.5 * e
-    z = scale(4 * (1 + q), n)
-    low = fma(-z, 0.25 * z * r, z)
-    return alpha * copysign(fma(-half, e * r, half), u), alpha * beta * fma(-0.25 * low, low, low)
+    d = biased_exp_and_1(q, n)
+    low = biased_exp(q, n) / d
+    return alpha * copysign(biased_minus_expm1(q, n) / d, u), alpha * beta * (4 * fma(-low, low, low))
 
 
 @activation(
@@ -607,9 +605,7 @@ def scaled_tanh(x, alpha=1.0, beta=1.0):
 def tanh_shrink(x):
     """Hyperbolic tangent shrinkage: x - tanh(x)."""
     q, n = exp_parts(-2 * minimum(abs(x), EXP_REACH / 2))
-    z = (1 + q) * power(n)
-    r = 1 / (1 + z)
-    w = (z + z) * r  # 1 - abs(tanh x)
+    low = biased_exp(q, n) / biased_exp_and_1(q, n)  # half of 1 - abs(tanh x)
     a = minimum(abs(x), 2)
     square = a * a
     p = polynomial(square, TANH_REST)
@@ -617,7 +613,7 @@ def tanh_shrink(x):
     rest = fma(a, THIRD_LOW, product_rest(a, p, cubic))  # what the first coefficient and the product are rounded by; next the square
     near = fma(cubic, square, fma(cubic, product_rest(a, a, square), rest * square))
     t = a - near
-    return copysign(select(a < 1.1875, near, (abs(x) - 1) + w), x), select(a < 1, t * t, 1 - fma(-w, w, w + w))
+    return copysign(select(a < 1.1875, near, fma(2, low, abs(x) - 1)), x), select(a < 1, t * t, fma(-4, fma(-low, low, low), 1))
 
 
 @activation(
@@ -734,12 +730,11 @@ def softsign_from_output(y):
 
 
 def log1p_exp(v, low):
-    """log1p(z) and sigmoid's two sides, z / (1 + z) and 1 / (1 + z), for z = exp(-(v + low)); 0 <= v <= EXP_REACH."""
+    """log1p(z), z and 1 + z for z = exp(-(v + low)); 0 <= v <= EXP_REACH."""
     q, n = exp_parts_less(-v, low)
     p = power(n)
     z = fma(p, q, p)
-    r = 1 / (1 + z)
-    return small_log1p(z), fma(-z, z * r, z), r
+    return small_log1p(z), z, fma(p, q, p + 1)
 
 
 @activation(
@@ -752,14 +747,14 @@ def softplus(x, beta=1.0):
     """Smooth rectifier: log(1 + exp(beta * x)) / beta."""
     u = beta * x
     v = minimum(abs(u), EXP_REACH)
-    y, left, right = log1p_exp(v, select(v < EXP_REACH, copysign(1, u) * product_rest(beta, x, u), 0))
-    return select(u > 0, x, 0) + y / beta, select(u < 0, left, right)
+    y, z, d = log1p_exp(v, select(v < EXP_REACH, copysign(1, u) * product_rest(beta, x, u), 0))
+    return select(u > 0, x, 0) + y / beta, select(u < 0, z, 1) / d
 
 
 @at_defaults(softplus)
 def softplus_at_defaults(x):
-    y, left, right = log1p_exp(minimum(abs(x), EXP_REACH), 0)
-    return maximum(x, 0) + y, select(x < 0, left, right)
+    y, z, d = log1p_exp(minimum(abs(x), EXP_REACH), 0)
+    return maximum(x, 0) + y, select(x < 0, z, 1) / d
 
 
 @from_output(softplus, nonnegative=("beta",))
@@ -772,8 +767,8 @@ def softplus_from_output(y, beta=1.0):
 def softplus_parameters(x, beta=1.0):
     u = beta * x
     v = minimum(abs(u), EXP_REACH)
-    y, left, right = log1p_exp(v, select(v < EXP_REACH, copysign(1, u) * product_rest(beta, x, u), 0))
-    return -fma(v, left, y) / beta / beta
+    y, z, d = log1p_exp(v, select(v < EXP_REACH, copysign(1, u) * product_rest(beta, x, u), 0))
+    return -fma(v, z / d, y) / beta / beta
 
 
 @activation(
@@ -824,21 +819,12 @@ def sqrtsoftplus(x):
 # --- x times a sigmoid ---------------------------------------------------------------------------------------------------
 
 
-def gate_parts(v, low):
-    """Return t, r, g for exp(-(v + low)) = z: t = z / (1 + z), also as g * UNBIAS, and r = 1 / (1 + z); v <= EXP_REACH."""
-    q, n = exp_parts_less(-v, low)
-    m = biased_exp(q, n)
-    z = m * UNBIAS
-    r = 1 / (1 + z)
-    t = z * r
-    return t, r, fma(-m, t, m)  # the bias goes last, so that -91 keeps its digits
+def gated(x, w, left):
+    """x * sigmoid(u), u of x's sign, and its derivative, from -w and `left`, what they are at -abs(x).
 
-
-def gated(x, u, v, low, slope):
-    """x * sigmoid(u) and its derivative, for |u| = v + low and slope + low = x du/dx; v <= EXP_REACH."""
-    t, r, g = gate_parts(v, low)
-    left = g * fma(slope, t, (1 - slope) - low) * UNBIAS
-    return select(u < 0, g, r) * x * select(u < 0, UNBIAS, 1), select(u < 0, left, 1 - left)
+    w is a * exp(-abs(u)) over `biased_exp_and_1`: so its tail has no bias that is to be taken off, and its errors count little in the derivative.
+    """
+    return select(x < 0, -0.0, x) - w, select(x < 0, left, 1 - left)
 
 
 @activation(
@@ -854,14 +840,24 @@ def silu(x, beta=1.0):
     m = minimum(maximum(x, -LARGEST), LARGEST)  # 0 * inf would be NaN
     u = beta * m
     v = minimum(abs(u), EXP_REACH)
-    y, dy = gated(x, u, v, select(v < EXP_REACH, copysign(1, u) * product_rest(beta, m, u), 0), v)
-    return select((v == EXP_REACH) & (u < 0), copysign(0, x), y), dy
+    low = select(v < EXP_REACH, copysign(1, u) * product_rest(beta, m, u), 0)
+    q, n = exp_parts_less(-v, low)
+    d = biased_exp_and_1(q, n)
+    a = abs(m)
+    far = a > LARGEST * UNBIAS * 0.25  # then its bias would make it infinite
+    w = biased_exp_times(a * select(far, UNBIAS * 0.25, 1), q, n) / d * select(far, 4 / UNBIAS, 1)
+    left = biased_exp_times(biased_exp_times(v, q, n) / d + ((1 - v) - low), q, n) / d
+    y = copysign(select(u < 0, w, abs(x) - w), x)
+    return select((v == EXP_REACH) & (u < 0), copysign(0, x), y), select(u < 0, left, 1 - left)
 
 
 @at_defaults(silu)
 def silu_at_defaults(x):
     a = minimum(abs(x), EXP_REACH)
-    return gated(maximum(x, -EXP_REACH), x, a, 0, a)
+    q, n = exp_parts(-a)
+    d = biased_exp_and_1(q, n)
+    w = biased_exp_times(a, q, n) / d
+    return gated(x, w, biased_exp_times(w + (1 - a), q, n) / d)
 
 
 @parameter_gradients(silu)
@@ -882,10 +878,13 @@ def silu_parameters(x, beta=1.0):
 )
 def quick_gelu(x):
     """Approximation of gelu by a sigmoid: x * sigmoid(1.702 * x)."""
-    m = minimum(maximum(x, -EXP_REACH / QUICK), EXP_REACH / QUICK)
-    a = abs(m)
+    a = minimum(abs(x), EXP_REACH / QUICK)
     v = QUICK * a
-    return gated(maximum(x, -EXP_REACH / QUICK), x, v, fma(QUICK_LOW, a, product_rest(QUICK, a, v)), v)
+    low = fma(QUICK_LOW, a, product_rest(QUICK, a, v))
+    q, n = exp_parts_less(-v, low)
+    d = biased_exp_and_1(q, n)
+    w = biased_exp_times(a, q, n) / d
+    return gated(x, w, biased_exp_times(fma(QUICK, w, (1 - v) - low), q, n) / d)
 
 
 @activation(
@@ -911,9 +910,10 @@ def gelu_tanh(x):
     slope = fma(3, cubic, GELU_LINEAR)
     slope_low = fma(3, cubic, GELU_LINEAR - slope) + fma(3, rest, GELU_LINEAR_LOW)
     v = a * k
-    t, r, g = gate_parts(v, fma(a, k_low, product_rest(a, k, v)))
-    left = g * fma(a, fma(slope, t, -slope_low * r), fma(-a, slope, 1)) * UNBIAS
-    return select(x < 0, g, r) * maximum(x, -TANH_REACH) * select(x < 0, UNBIAS, 1), select(x < 0, left, 1 - left)
+    q, n = exp_parts_less(-v, fma(a, k_low, product_rest(a, k, v)))
+    d = biased_exp_and_1(q, n)
+    w = biased_exp_times(a, q, n) / d
+    return gated(x, w, biased_exp_times(fma(slope, w, fma(slope_low, w - a, fma(-a, slope, 1))), q, n) / d)
 
 
 @activation(

@@ -106,17 +106,28 @@ def exp_expm1_parts(x):
     return q, n, fma(p, q, p - 1)
 
 
-def half_expm1_parts(x):
-    """Return q, n as `exp_parts` does, and -expm1(x) / 2; -EXP_REACH <= x <= 0."""
-    q, n = exp_parts(x)
-    h = biased_power(n) * (0.5 * UNBIAS)
-    return q, n, fma(-h, q, 0.5 - h)
-
-
 def biased_exp(q, n):
     """exp(x) / UNBIAS for q, n of `exp_parts`: a normal number with all its digits also where exp(x) is none."""
     p = biased_power(n)
     return fma(p, q, p)
+
+
+def biased_exp_times(y, q, n):
+    """y * exp(x) / UNBIAS for q, n of `exp_parts`, rounded once."""
+    p = y * biased_power(n)
+    return fma(p, q, p)
+
+
+def biased_exp_and_1(q, n):
+    """(1 + exp(x)) / UNBIAS for q, n of `exp_parts`, x <= 0, rounded once; what is divided by it must have the same bias, which then is gone."""
+    p = biased_power(n)
+    return fma(p, q, p + 1 / UNBIAS)
+
+
+def biased_minus_expm1(q, n):
+    """(1 - exp(x)) / UNBIAS for q, n of `exp_parts`, x <= 0."""
+    p = biased_power(n)
+    return fma(-p, q, 1 / UNBIAS - p)
 
 
 def times_exp(q, high, low):

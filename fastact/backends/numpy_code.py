@@ -182,6 +182,8 @@ class _Graph:
         return self.make("multiply", a, b)
 
     def divide(self, a, b):
+        if None not in (plain := (self.unbiased(a), self.unbiased(b))):
+            a, b = plain
         return self.make("divide", a, b)
 
     def rounded_fma(self, a, b, c):
@@ -256,6 +258,8 @@ class _Graph:
             return self.nothing
         if condition.kind == "scalar" or yes is no:
             return yes if yes is no else self.make("where", condition, yes, no)
+        if None not in (plain := (self.unbiased(yes), self.unbiased(no))):
+            return self.multiply(self.select(condition, *plain), self.bias)
         zero = self.const(0.0)
         if yes is zero:
             return self.make("bits_and", no, self.make("mask", self.make("flip", condition)))
@@ -333,16 +337,37 @@ class _Graph:
         square = self.multiply(a, a)
         return self.exp_parts(self.negative(square), None if self.wide else self.negative(self.product_rest(a, a, square)))
 
-    def half_expm1_parts(self, x):
-        if self.exponential == "parts":
-            return None
-        return (*self.exp_parts(x), self.multiply(self.const(-0.5), self.expm1(x)))
+    @property
+    def bias(self):
+        return self.make("divide", self.const(1), self.const(primitives.UNBIAS))
+
+    def unbiased(self, a):
+        """What was multiplied by the bias, or None."""
+        return self.const(1) if a is self.bias else a.args[0] if a.op == "multiply" and a.args[1] is self.bias else None
 
     def biased_exp(self, q, n):
+        return self.biased_exp_times(self.const(1), q, n)
+
+    def biased_exp_times(self, y, q, n):
         if n.op != "n":
             return None
-        large = self.multiply(self.factor(*n.args), self.divide(self.const(1), self.const(primitives.UNBIAS)))
-        return (self.multiply(large, self.other_factor(*n.args)),)
+        factor, other = self.factor(*n.args), self.other_factor(*n.args)
+        if other is self.one:
+            return (self.multiply(self.multiply(y, factor), self.bias),)
+        return (self.multiply(y, self.multiply(self.multiply(factor, self.bias), other)),)
+
+    def biased_exp_and_1(self, q, n):
+        if n.op != "n":
+            return None
+        e = self.multiply(self.factor(*n.args), self.other_factor(*n.args))
+        return (self.multiply(self.add(e, self.const(1)), self.bias),)
+
+    def biased_minus_expm1(self, q, n):
+        if n.op != "n":
+            return None
+        e = self.expm1(n.args[0])
+        e = e if len(n.args) == 1 else self.add(e, self.multiply(n.args[1], self.factor(n.args[0])))
+        return (self.multiply(self.negative(e), self.bias),)
 
     def gauss_parts(self, a):
         return self.gauss_parts_near(a, self.const(0))
@@ -409,8 +434,10 @@ _OWN = {
     primitives.square_exp_parts: _Graph.square_exp_parts,
     primitives.gauss_parts_near: _Graph.gauss_parts_near,
     primitives.exp_expm1_parts: _Graph.exp_expm1_parts,
-    primitives.half_expm1_parts: _Graph.half_expm1_parts,
     primitives.biased_exp: _Graph.biased_exp,
+    primitives.biased_exp_times: _Graph.biased_exp_times,
+    primitives.biased_exp_and_1: _Graph.biased_exp_and_1,
+    primitives.biased_minus_expm1: _Graph.biased_minus_expm1,
     primitives.times_exp: lambda g, q, high, low: (g.multiply(g.add(high, low), g.factor(*q.args)),) if q.op == "q" else None,
     primitives.gauss_parts: _Graph.gauss_parts,
     primitives.mills: _Graph.mills,
