@@ -26,7 +26,6 @@ from fastact import catalog  # noqa: E402
 from fastact.bench import alternate, environment, plain_table, quartiles  # noqa: E402
 
 SIZES = (1, 1000, 32_768, 1_048_576)
-MODES = tuple(mode for mode in catalog.MODES if mode != "backward_from_output")
 CLOSE = 1.05  # below this a cell is measured once more
 
 
@@ -76,7 +75,7 @@ def main():
     example = "example: python bench/cells.py gelu --modes value,backward --sizes 1000 1000000 -o cells.json"
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], epilog=example)
     parser.add_argument("names", nargs="*", metavar="activation", help="all of them if none is named")
-    parser.add_argument("--modes", default=",".join(MODES))
+    parser.add_argument("--modes", default=",".join(catalog.MODES))
     parser.add_argument("--dtypes", default=",".join(catalog.DTYPES))
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="N")
     parser.add_argument("--peers", default="all", help="some of " + ", ".join(peers.PEERS))
@@ -88,7 +87,7 @@ def main():
         cells.append(cell)
         times = ", ".join(f"{peer} {r:.3g}" for peer, r in cell["times"].items())
         behind = "  BEHIND" if min(cell["times"].values()) < 1 else ""
-        print(f"{cell['activation']:17} {cell['mode']:15} {cell['dtype']:9} {cell['size']:11,}  {times}{behind}", flush=True)
+        print(f"{cell['activation']:17} {cell['mode']:21} {cell['dtype']:9} {cell['size']:11,}  {times}{behind}", flush=True)
     if options.output:
         pathlib.Path(options.output).write_text(json.dumps({"environment": environment(), "cells": cells}, indent=1) + "\n")
     print(f"\nHow many times as fast fastact is; {time.perf_counter() - start:.0f} s, {fastact.get_num_threads()} threads\n")

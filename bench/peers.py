@@ -48,6 +48,11 @@ class Case:
         """What pytest-benchmark compares."""
         return f"{self.record.name} {self.mode} {self.dtype} {self.size:,}"
 
+    @functools.cached_property
+    def output(self):
+        """What a backward pass from the output is given."""
+        return fastact.get(self.record.name)(self.x)
+
     @property
     def defaults(self):
         """The parameters' defaults, in order; conventions are fastact's own."""
@@ -60,9 +65,10 @@ class Case:
 def fastact_way(case, out=True):
     """Give the contender that is compared with the others: into given arrays, or returning new ones."""
     activation = fastact.get(case.record.name)
-    function = activation if case.mode == "value" else getattr(activation, case.mode)
+    function = activation if case.mode == "value" else getattr(activation, case.mode.removesuffix("_from_output"))
     names = {"f": function, "x": case.x, "y": case.y, "dy": case.dy, "grad_output": case.grad_output}
-    inputs = "grad_output, x" if case.mode == "backward" else "x"
+    inputs = {"backward": "grad_output, x", "backward_from_output": "grad_output, output=o"}.get(case.mode, "x")
+    names |= {"o": case.output} if case.mode == "backward_from_output" else {}
     outs = "y, dy" if catalog.OUTPUTS[case.mode] == 2 else "y"
     if out:
         return Contender(f"f({inputs}, out=({outs}))", names)
@@ -147,15 +153,19 @@ def torch_ways(case):
     if not values:
         return []
     torch, names = _torch(), _torch_names(case)
-    backward = _torch_backward(torch, case)
+    backward = _torch_backward(torch, case) or ""
+    from_output = "{o}" in backward
     ways = {
         "value": values,
-        "grad": [backward.format(g="ones")] if backward else [],
-        "backward": [backward.format(g="g")] if backward else [],
+        "grad": [backward.format(g="ones")] if backward and not from_output else [],
+        "backward": [backward.format(g="g")] if backward and not from_output else [],
+        "backward_from_output": [backward.format(g="g", o="o")] if from_output else [],
         # As a training step does it: the value first, and the derivative from what it left.
-        "value_and_grad": [f"{value}\n{backward.format(g='ones')}" for value in values] if backward else [],
+        "value_and_grad": [f"{value}\n{backward.format(g='ones', o='y')}" for value in values] if backward else [],
     }[case.mode]
-    if case.mode != "value":
+    if case.mode == "backward_from_output":
+        names["o"] = torch.from_numpy(case.output)
+    elif case.mode != "value":
         names["leaf"] = names["x"].clone().requires_grad_()
         back = "torch.autograd.grad({0}, leaf, {1})"
         for value in (v.removeprefix("y = ").replace("(x", "(leaf") for v in values if "out=" not in v):
@@ -174,16 +184,13 @@ def _torch_backward(torch, case):
             continue
         known = {a.name: repr(a.default_value) for a in forward.default._schema.arguments if a.has_default_value()}
         known |= {p.name: repr(p.default) for p in case.record.parameters if not p.convention}
-        known |= {"grad_output": "{g}", "grad_out": "{g}", "self": "x", "self_or_result": "x", "input": "x", "output": "y", "result": "y"}
+        known |= {"grad_output": "{g}", "grad_out": "{g}", "self": "x", "self_or_result": "x", "input": "x", "output": "{o}", "result": "{o}"}
         known |= {"is_result": "False", "self_is_result": "False", "weight": "w"}
         known |= dict([more.split("=")]) if more else {}
         arguments = backward.default._schema.arguments
         if any(a.name not in known for a in arguments):
             continue
-        # An operator that takes the output finds it in y, where the value wrote it.
         call = ", ".join(f"{a.name}={known[a.name]}" if a.kwarg_only else known[a.name] for a in arguments)
-        if any(a.name in ("output", "result") for a in arguments):
-            case.y[...] = fastact.get(case.record.name)(case.x)
         return f"torch.ops.aten.{name}_backward({call})"
     return None
 
@@ -325,7 +332,7 @@ def _runs(contender):
 def has(peer, record, mode, dtype):
     """Tell whether a peer has this function and agrees with fastact about its values."""
     # Another definition under the same name (a gelu by tanh) shows in the values, and rules out its derivative too.
-    if mode != "value" and not has(peer, record, "value", dtype):
+    if mode != "value" and not has(peer, record, "value", dtype) or mode == "backward_from_output" and peer != "torch":
         return False
     case = Case(record, mode, dtype, 512)
     try:
