@@ -231,8 +231,19 @@ def test_numbers_too_large_to_be_parted(backend):
         u = x.astype(np.float64) * float(dtype(beta))
         rtol = 8 * np.finfo(dtype).eps
         np.testing.assert_allclose(fastact.silu(x, beta), x * (1 / (1 + np.exp(-u))), rtol=rtol)
+        np.testing.assert_allclose(fastact.silu(-x, beta), -x * (1 / (1 + np.exp(u))), rtol=rtol)
         np.testing.assert_allclose(fastact.softplus(x, beta), np.log1p(np.exp(u)) / float(dtype(beta)), rtol=rtol)
         np.testing.assert_allclose(fastact.scaled_tanh(x, 1.0, beta), np.tanh(u), rtol=rtol)
         ends = np.array([np.inf, -np.inf], dtype)
         np.testing.assert_array_equal(fastact.silu(ends, 0.0), ends)
         np.testing.assert_array_equal(fastact.scaled_tanh(ends, 1.0, 0.0), 0)
+
+
+@pytest.mark.parametrize("dtype", support.DTYPES)
+def test_silu_of_a_negative_beta_is_its_mirror_image(dtype, backend):
+    x = np.concatenate([np.linspace(-200, 200, 999), [0.0, -0.0, np.inf, -np.inf]]).astype(dtype)
+    for beta in (0.3, 1.0, 2.5):
+        (y, dy), (mirrored, slope) = fastact.silu.value_and_grad(x, -beta), fastact.silu.value_and_grad(-x, beta)
+        np.testing.assert_array_equal(y, -mirrored)
+        np.testing.assert_array_equal(np.signbit(y), np.signbit(x), "silu has the sign of x")
+        np.testing.assert_array_equal(dy[x != 0], slope[x != 0])
