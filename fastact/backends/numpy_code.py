@@ -65,6 +65,7 @@ class _Graph:
         self.nothing = _Node(self, "nothing", (), "const", self.type(0))  # a correction that is not needed: it vanishes from sums
         self.one = _Node(self, "one", (), "const", self.type(1))  # the second factor of exp, where exp is whole
         self.one_less = _Node(self, "one_less", (), "const", self.type(0))
+        self.one_more = _Node(self, "one_more", (), "const", self.type(2))
 
     # Reading
 
@@ -142,6 +143,8 @@ class _Graph:
         for one, other in ((a, b), (b, a)):
             if one is self.nothing:
                 return other
+            if one is self.one and other is self.const(1):
+                return self.one_more
             if one.op == "negative":
                 return self.subtract(other, one.args[0])
             if one.op == "q" and other is self.const(1):
@@ -150,6 +153,8 @@ class _Graph:
                 v, q = one.args
                 if other is v:
                     return self.multiply(v, self.factor(*q.args))
+                if v is self.other_factor(*q.args) and other is self.add(v, self.const(1)):
+                    return self.add(self.multiply(v, self.factor(*q.args)), self.const(1))
                 if v is self.other_factor(*q.args) and other is self.subtract(v, self.const(1)):
                     e = self.expm1(q.args[0])
                     return e if len(q.args) == 1 else self.add(e, self.multiply(q.args[1], self.factor(q.args[0])))
