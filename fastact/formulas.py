@@ -913,7 +913,9 @@ def gelu_tanh(x):
     q, n = exp_parts_less(-v, fma(a, k_low, product_rest(a, k, v)))
     d = biased_exp_and_1(q, n)
     w = biased_exp_times(a, q, n) / d
-    return gated(x, w, biased_exp_times(fma(slope, w, fma(slope_low, w - a, fma(-a, slope, 1))), q, n) / d)
+    right = w - a
+    m = biased_exp_times(fma(slope_low, right, fma(slope, right, 1)), q, n)
+    return gated(x, w, fma(-m, biased_exp(q, n) / d, m) * UNBIAS)  # m / d with the roundings of the denominator made small
 
 
 @activation(
