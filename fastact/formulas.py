@@ -594,8 +594,8 @@ def scaled_tanh(x, alpha=1.0, beta=1.0):
     v = -2 * minimum(abs(u), EXP_REACH / 2)
     q, n = exp_parts_less(v, select(v > -EXP_REACH, 2 * copysign(1, u) * product_rest(beta, m, u), 0))
     d = biased_exp_and_1(q, n)
-    low = biased_exp(q, n) / d
-    return alpha * copysign(biased_minus_expm1(q, n) / d, u), alpha * beta * (4 * fma(-low, low, low))
+    w = 4 * biased_exp(q, n) / d  # the largest that it may be, since subnormal digits that it lacks are multiplied by alpha and beta
+    return alpha * copysign(biased_minus_expm1(q, n) / d, u), alpha * beta * fma(-0.25 * w, w, w)
 
 
 @activation(
