@@ -44,13 +44,8 @@ def contenders(record, mode, dtype, size, theirs):
 
 def measure(found, rounds):
     """Give peers' times over fastact's: the median, and what is in the middle half of the rounds."""
-    samples = alternate(found, rounds, 0.002, 0.002)
-    ratios = {name: quartiles(samples, name, "fastact") for name in samples if name != "fastact"}
-    torchs = [name for name in ratios if name.startswith("torch")]
-    if torchs:
-        best = min(torchs, key=lambda name: statistics.median(samples[name]))
-        ratios = {name: r for name, r in ratios.items() if name not in torchs} | {"torch": ratios[best]}
-    return ratios
+    samples = peers.best_torch(alternate(found, rounds, 0.002, 0.002))
+    return {name: quartiles(samples, name, "fastact") for name in samples if name != "fastact" and not name.startswith("torch, ")}
 
 
 def rows(options):

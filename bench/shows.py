@@ -282,9 +282,7 @@ def throughput(show):
 
 def _best_torch(show, contenders):
     """Time contenders; torch's samples are those of the number of threads that serves it better by the median."""
-    samples = show.alternate(contenders)
-    torchs = [name for name in samples if name.startswith("torch")]
-    return samples | ({"torch": samples[min(torchs, key=lambda name: statistics.median(samples[name]))]} if torchs else {})
+    return peers.best_torch(show.alternate(contenders))
 
 
 def fused(show):
@@ -376,7 +374,7 @@ def _torch_and_numpy(show, contenders, against_torch, against_numpy):
     """Note two claims: at least torch's speed, at the number of threads that serves torch better, and 5 times that of NumPy's way."""
     if "torch" in contenders:
         torchs = contenders.pop("torch")
-        contenders |= peers.by_threads(torchs._replace(names=torchs.names | {"torch": peers._torch()}))
+        contenders |= peers.by_threads(torchs)
     measure = functools.partial(_best_torch, show, contenders)
     samples = measure()
     there = samples if "torch" in samples else None
