@@ -21,6 +21,7 @@ from .language import (
     constant,
     copysign,
     either_polynomial,
+    fission,
     fma,
     from_output,
     in_reduced_precision,
@@ -479,6 +480,7 @@ def celu_parameters(x, alpha=1.0):
     like={"torch": "selu", "jax": "selu", "keras": "selu", "tensorflow": named("selu", at_zero=float(SELU_SCALE)), "onnx": "Selu"},
     paper="Klambauer, Unterthiner, Mayr and Hochreiter, Self-normalizing neural networks, arXiv:1706.02515",
 )
+@fission()
 def selu(x, *, at_zero=SELU_BELOW):
     """Scaled exponential linear unit: 1.0507 * (x where it is positive, else 1.6733 * (exp(x) - 1))."""
     y, dy = elu(x, 1)
@@ -510,6 +512,7 @@ def exponential_from_output(y):
     definition="expm1(x)", numpy="np.expm1(x)", numpy_grad="y + 1", ulp=(2, 2),
     like={"torch": "expm1", "jax": "expm1", "tensorflow": "expm1", "scipy": "expm1"},
 )
+@fission()
 def expm1(x):
     """exp(x) - 1, with all digits near 0."""
     return select(x == 0, x, expm1_whole(x)), exp_whole(x)
@@ -519,6 +522,7 @@ def expm1(x):
     definition="log1p(x)", numpy="np.log1p(x)", numpy_grad="1 / (1 + x)", ulp=(3, 2), domain=(-1, math.inf),
     like={"torch": "log1p", "jax": "log1p", "tensorflow": "log1p", "scipy": "log1p"},
 )
+@fission(0.3)
 def log1p(x):
     """log(1 + x), with all digits near 0; NaN below -1."""
     return select(x == 0, x, log1p_whole(x)), select(x < -1, NAN, 1 / (1 + x))
@@ -535,6 +539,7 @@ def log1p(x):
         "scipy": "expit",
     },
 )
+@fission()
 def sigmoid(x):
     """Logistic sigmoid: 1 / (1 + exp(-x)), from 0 to 1."""
     q, n = exp_parts(-minimum(abs(x), EXP_REACH))
@@ -553,6 +558,7 @@ def sigmoid_from_output(y):
     definition="-log1p(exp(-x))", numpy="-np.logaddexp(-x, 0)", numpy_grad="1 / (1 + np.exp(x))", ulp=(3, 4),
     like={"torch": "logsigmoid", "jax": "log_sigmoid", "keras": "log_sigmoid", "tensorflow": "log_sigmoid", "scipy": "log_expit"},
 )
+@fission()
 def log_sigmoid(x):
     """Logarithm of the sigmoid: -log(1 + exp(-x))."""
     y, dy = softplus_at_defaults(-x)
@@ -570,6 +576,7 @@ def log_sigmoid_from_output(y):
     paper="LeCun, Bottou, Orr and Mueller, Efficient backprop, 1998",
     like={"torch": "tanh", "jax": "tanh", "keras": "tanh", "tensorflow": "tanh", "onnx": "Tanh", "transformers": "tanh"},
 )
+@fission()
 def tanh(x):
     """Hyperbolic tangent, from -1 to 1."""
     q, n = exp_parts(-2 * minimum(abs(x), EXP_REACH / 2))
@@ -587,6 +594,7 @@ def tanh_from_output(y):
     definition="alpha * tanh(beta * x)", numpy="alpha * (t := np.tanh(beta * x))", numpy_grad="alpha * beta * (1 - t * t)", ulp=(3, 4),
     like={"onnx": "ScaledTanh"}, paper="LeCun, Bottou, Orr and Mueller, Efficient backprop, 1998",
 )
+@fission()
 def scaled_tanh(x, alpha=1.0, beta=1.0):
     """Scaled hyperbolic tangent: alpha * tanh(beta * x)."""
     m = minimum(maximum(x, -LARGEST), LARGEST)  # 0 * inf would be NaN
@@ -642,6 +650,7 @@ def erf_reduced(x):
     definition="erfc(x)", numpy="scipy.special.erfc(x)", numpy_grad="-1.1283791670955126 * np.exp(-x * x)", ulp=(3, 4),
     like={"torch": "erfc", "jax": "erfc", "tensorflow": "erfc", "scipy": "erfc"},
 )
+@fission()
 def erfc(x):
     """Complementary error function, 1 - erf(x), with all digits of its tail."""
     a = minimum(abs(x), ERFC_REACH)
@@ -666,6 +675,7 @@ def normal(u, low, spread):
     definition="erfc(-x / sqrt(2)) / 2", numpy="scipy.special.ndtr(x)", numpy_grad="0.3989422804014327 * np.exp(-0.5 * x * x)", ulp=(3, 4),
     like={"torch": "ndtr", "jax": "norm.cdf", "scipy": "ndtr"}, aliases=("normal_cdf",),
 )
+@fission()
 def ndtr(x):
     """Distribution function of the normal distribution, from 0 to 1."""
     return normal(x, 0, 1)
@@ -676,6 +686,7 @@ def ndtr(x):
     numpy="scipy.special.log_ndtr(x)", numpy_grad="0.3989422804014327 * np.exp(-0.5 * x * x - y)", ulp=(3, 4),
     like={"torch": "log_ndtr", "jax": "log_ndtr", "scipy": "log_ndtr"},
 )
+@fission(0.6)
 def log_ndtr(x):
     """Logarithm of the distribution function of the normal distribution."""
     a = abs(x)
@@ -699,6 +710,7 @@ def log_ndtr(x):
     numpy_grad="0.3989422804014327 / sigma * np.exp(-0.5 * u * u)", ulp=(3, 4), like={"transformers": "laplace"},
     paper="Ma et al., Mega: moving average equipped gated attention, arXiv:2209.10655",
 )
+@fission(0.6)
 def laplace(x, mu=0.707107, sigma=0.282095):
     """Distribution function of a normal distribution with mean mu and deviation sigma: (1 + erf((x - mu) / (sigma * sqrt(2)))) / 2."""
     d = x - mu
@@ -743,6 +755,7 @@ def log1p_exp(v, low):
     like={"torch": "softplus", "jax": "softplus", "keras": "softplus", "tensorflow": "softplus", "onnx": "Softplus", "scipy": "softplus"},
     paper="Dugas, Bengio, Belisle, Nadeau and Garcia, Incorporating second-order functional knowledge, NIPS 2000",
 )
+@fission()
 def softplus(x, beta=1.0):
     """Smooth rectifier: log(1 + exp(beta * x)) / beta."""
     u = beta * x
@@ -752,6 +765,7 @@ def softplus(x, beta=1.0):
 
 
 @at_defaults(softplus)
+@fission()
 def softplus_at_defaults(x):
     y, z, d = log1p_exp(minimum(abs(x), EXP_REACH), 0)
     return maximum(x, 0) + y, select(x < 0, z, 1) / d
@@ -804,6 +818,7 @@ def squareplus_from_output(y, b=4.0):
     definition="sqrt(log1p(exp(x)))", numpy="np.sqrt(s := np.logaddexp(x, 0))", numpy_grad="0.5 / (1 + np.exp(-x)) / y", ulp=(3, 4),
     like={"transformers": "sqrtsoftplus"},
 )
+@fission(0.3)
 def sqrtsoftplus(x):
     """Square root of softplus: sqrt(log(1 + exp(x)))."""
     h = exp(-0.5 * minimum(abs(x), 2 * EXP_REACH))  # its square may be 0 where it is not
@@ -835,6 +850,7 @@ def gated(x, w, left):
         "torch": "silu", "jax": ["silu", "swish"], "keras": ["silu", "swish"], "tensorflow": ["silu", "swish"], "onnx": "Swish", "thinc": "swish", "transformers": ["silu", "swish"],
     },
 )
+@fission(0.3)
 def silu(x, beta=1.0):
     """Sigmoid linear unit, swish: x * sigmoid(beta * x)."""
     m = minimum(maximum(x, -LARGEST), LARGEST)  # 0 * inf would be NaN
@@ -852,6 +868,7 @@ def silu(x, beta=1.0):
 
 
 @at_defaults(silu)
+@fission(0.3)
 def silu_at_defaults(x):
     a = minimum(abs(x), EXP_REACH)
     q, n = exp_parts(-a)
@@ -876,6 +893,7 @@ def silu_parameters(x, beta=1.0):
     ulp=(3, 4), derivative_zero=(-0.751155, 0.278), like={"transformers": "quick_gelu"}, aliases=("approximate_gelu",),
     paper="Hendrycks and Gimpel, Gaussian error linear units, arXiv:1606.08415",
 )
+@fission()
 def quick_gelu(x):
     """Approximation of gelu by a sigmoid: x * sigmoid(1.702 * x)."""
     a = minimum(abs(x), EXP_REACH / QUICK)
@@ -898,6 +916,7 @@ def quick_gelu(x):
     },
     paper="Hendrycks and Gimpel, Gaussian error linear units, arXiv:1606.08415",
 )
+@fission()
 def gelu_tanh(x):
     """Approximation of gelu by tanh: x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2."""
     a = minimum(abs(x), TANH_REACH)
@@ -980,6 +999,7 @@ def gelu_10_reduced(x):
     derivative_zero=(-1.192431215, 0.30), like={"torch": "mish", "jax": "mish", "keras": "mish", "onnx": "Mish", "thinc": "mish", "transformers": "mish"},
     paper="Misra, Mish: a self regularized non-monotonic activation function, arXiv:1908.08681",
 )
+@fission(0.2)
 def mish(x):
     """Mish: x * tanh(softplus(x))."""
     a = minimum(abs(x), EXP_REACH)
@@ -1092,6 +1112,7 @@ def xielu_parameters(x, alpha_p=0.8, alpha_n=0.8, beta=0.5):
     ulp=(3, 4), derivative_zero=(None, 1), reach=SINE_REACH, aliases=("snake_beta",),
     paper="Ziyin, Hartwig and Ueda, Neural networks fail to learn periodic functions and how to fix it, arXiv:2006.08195",
 )
+@fission(0.2)
 def snake(x, alpha=1.0):
     """Snake: x + sin(alpha * x)**2 / alpha; its mean where abs(alpha * x) is 2**22 or more (float64: 2**51), too far for a sine to mean anything."""
     u = alpha * x
@@ -1130,6 +1151,7 @@ def snake_parameters(x, alpha=1.0):
     definition="log(x / (1 - x))", numpy="np.log(x / (1 - x))", numpy_grad="1 / (x * (1 - x))", ulp=(3, 3), domain=(0, 1),
     like={"torch": "logit", "jax": "logit", "scipy": "logit"},
 )
+@fission(0.2)
 def logit(x):
     """Inverse of the sigmoid, log(x / (1 - x)); NaN outside of 0 to 1."""
     v = fma(2, x, -1)

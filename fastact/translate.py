@@ -4,8 +4,10 @@
 """
 
 import ast
+import collections
 import inspect
 import itertools
+import re
 import textwrap
 import types
 
@@ -176,6 +178,12 @@ def is_condition(node):
     return isinstance(node, ast.Compare) or (isinstance(node, ast.BinOp) and isinstance(node.op, (ast.BitAnd, ast.BitOr)))
 
 
+def targets(statement):
+    """The names that an assignment is to."""
+    target = statement.targets[0]
+    return [n.id for n in (target.elts if isinstance(target, ast.Tuple) else [target])]
+
+
 # --- Writing -------------------------------------------------------------------------------------------------------------
 
 
@@ -217,21 +225,34 @@ class Writer:
         """The text of one function."""
         read = source(function)
         lines = [self.define(self.function_name(function), read.arguments, read.count)]
-        known = set(read.arguments)
+        known = {name: name for name in read.arguments}
         for statement in read.body:
-            target = statement.targets[0]
-            names = [n.id for n in (target.elts if isinstance(target, ast.Tuple) else [target])]
+            names = targets(statement)
             lines.append(f"    {', '.join(names)} = {self.expression(read, statement.value, known)}")
-            known.update(names)
+            known.update(zip(names, names, strict=True))
         lines.append("    return " + ", ".join(self.expression(read, value, known) for value in read.results))
         return "\n".join(lines) + "\n"
 
-    def expression(self, read, node, known):
+    def compose(self, name, arguments, statements, results):
+        """The text of a function of these statements."""
+        lines = [self.define(name, arguments, len(results))]
+        lines += self.declare([s.name for s in statements if not s.condition], [s.name for s in statements if s.condition])
+        lines += [f"    {s.name} = {s.text}" for s in statements]
+        return "\n".join([*lines, f"    return {', '.join(results)}"]) + "\n"
+
+    def called(self, read, node, known):
+        """The text of a call of another function of the language."""
+        arguments = [self.expression(read, argument, known) for argument in read.bind(node)]
+        return f"{self.function_name(read.resolve(node.func.id))}({', '.join(arguments)})"
+
+    def expression(self, read, node, known, called=None):
+        """The text of an expression; `known`: what stands for the names of arguments and variables; `called` writes calls in place of `called`."""
+
         def text(child):
-            return self.expression(read, child, known)
+            return self.expression(read, child, known, called)
 
         if isinstance(node, ast.Name):
-            return node.id if node.id in known else self.number(read.resolve(node.id))
+            return known[node.id] if node.id in known else self.number(read.resolve(node.id))
         if isinstance(node, ast.Constant):
             return self.number(node.value)
         if isinstance(node, ast.UnaryOp):
@@ -244,7 +265,7 @@ class Writer:
             return f"({text(node.left)} {_COMPARISONS[type(node.ops[0])]} {text(node.comparators[0])})"
         name = node.func.id
         if not read.is_intrinsic(name):
-            return f"{self.function_name(read.resolve(name))}({', '.join(text(a) for a in read.bind(node))})"
+            return (called or self.called)(read, node, known)
         tables = [self.table(read, node.args[i]) for i in TABLES.get(name, ())]
         if name == "polynomial":
             return self.polynomial(text(node.args[0]), [self.literal(c) for c in tables[0]])
@@ -264,40 +285,37 @@ class Writer:
         return paired(x, terms, lambda a, b, c: f"{fma}({a}, {b}, {c})", self.literal(1.0))
 
 
-class _Flat:
-    """One function with all that it calls written into it: how the reduced precisions are written.
-
-    A value is a number, the name of a variable, or text. What is known to be 0 or 1 is not computed with; so a rest that the precision does
-    without vanishes with all that is made of it alone, through any number of calls.
-    """
+class Inlined:
+    """One function with all that it calls written into it, to the letter: every variable is assigned once, and holds one number."""
 
     def __init__(self, writer, function):
-        self.writer, self.lines, self.names = writer, [], {"number": [], "condition": []}
+        self.writer, self.function, self.statements = writer, function, []
         read = source(function)
-        results = self.inline(read, read.arguments)
-        head = writer.define(writer.function_name(function), read.arguments, read.count)
-        self.text = "\n".join([head, *writer.declare(**self.names), *self.lines, f"    return {', '.join(map(self.written, results))}"]) + "\n"
+        self.arguments = read.arguments
+        self.results = [self.written(value) for value in self.inline(read, read.arguments)]
+
+    @property
+    def text(self):
+        """The function, whole."""
+        return self.writer.compose(self.writer.function_name(self.function), self.arguments, self.statements, self.results)
 
     def written(self, value):
-        return self.writer.literal(value) if isinstance(value, float) else value
+        return value
 
-    def named(self, value, kind="number"):
+    def named(self, value, condition=False):
         """A value that costs nothing to use twice."""
         if isinstance(value, float) or value.isidentifier():
             return value
-        name = f"v{len(self.lines)}"
-        self.names[kind].append(name)
-        self.lines.append(f"    {name} = {value}")
+        name = f"v{len(self.statements)}"
+        self.statements.append(Statement(name, value, condition))
         return name
 
     def inline(self, read, arguments):
         """The results of a function of these values."""
         known = dict(zip(read.arguments, arguments, strict=True))
         for statement in read.body:
-            target = statement.targets[0]
-            kind = "condition" if is_condition(statement.value) else "number"
-            values = [self.named(v, kind) for v in self.values(read, statement.value, known)]
-            known.update(zip([n.id for n in (target.elts if isinstance(target, ast.Tuple) else [target])], values, strict=True))
+            values = self.values(read, statement.value, known)
+            known.update(zip(targets(statement), [self.named(v, is_condition(statement.value)) for v in values], strict=True))
         return [v for result in read.results for v in self.values(read, result, known)]
 
     def values(self, read, node, known):
@@ -306,6 +324,45 @@ class _Flat:
             arguments = [self.named(self.one(read, a, known)) for a in read.bind(node)]
             return self.inline(source(read.resolve(node.func.id)), arguments)
         return [self.one(read, node, known)]
+
+    def one(self, read, node, known):
+        """The value of an expression."""
+        return self.writer.expression(read, node, known, lambda *call: self.values(*call)[0])
+
+
+Statement = collections.namedtuple("Statement", "name text condition")
+Fission = collections.namedtuple("Fission", "arguments first kept rest results")
+FREE = 2  # operations that cost no more than to keep their result
+LITTLE = 16  # operations that are done sooner than one loop turns into another
+
+
+def _names(text):
+    return set(re.findall(r"\b[a-z]\w*", text))
+
+
+def _operations(text):
+    return len(re.findall(r" [-+*/&|<>=!]=? |[a-z]\w*\(", text))
+
+
+def _needed(statements, texts):
+    """Those of the statements that these texts use, and what they use."""
+    used, found = set().union(*map(_names, texts)), []
+    for s in reversed(statements):
+        if s.name in used:
+            used |= _names(s.text)
+            found.append(s)
+    return found[::-1]
+
+
+class _Reduced(Inlined):
+    """A function as the reduced precisions have it.
+
+    A value is a number, the name of a variable, or text. What is known to be 0 or 1 is not computed with; so a rest that the precision does
+    without vanishes with all that is made of it alone, through any number of calls.
+    """
+
+    def written(self, value):
+        return self.writer.literal(value) if isinstance(value, float) else value
 
     def one(self, read, node, known):
         writer = self.writer
@@ -359,6 +416,40 @@ class _Flat:
         return f"({self.written(a)} {operator} {self.written(b)})"
 
 
+def inlined(writer, function):
+    """One function with all that it calls, as the writer's precision has it."""
+    return (_Reduced if writer.precision in REDUCED else Inlined)(writer, function)
+
+
+def fission(writer, function, wanted):
+    """A function as two, the first of which does the share of the work that `language.fission` says; None where it says none, or there is little work.
+
+    `first` and `rest` are statements; `kept`: what of the first the rest uses; `results`: those that are wanted. What costs next to nothing, or is
+    the same for every element, is computed in both.
+    """
+    if not hasattr(function, "fission"):
+        return None
+    whole = inlined(writer, function)
+    results = [whole.results[i] for i in wanted]
+    statements = _needed(whole.statements, results)
+    done = list(itertools.accumulate(_operations(s.text) for s in statements))
+    work = sum(done[-1:]) + sum(map(_operations, results))
+    if work < LITTLE:
+        return None
+    cut = next((i + 1 for i, so_far in enumerate(done) if so_far >= function.fission * work), len(done))
+    before, after = statements[:cut], statements[cut:]
+    used = set().union(*map(_names, [s.text for s in after] + results))
+    kept, again = [], []
+    for s in before:
+        if s.name in used:
+            needed = _needed(before, [s.name])
+            same = whole.arguments[0] not in set().union(*(_names(n.text) for n in needed))
+            free = same or s.condition or sum(_operations(n.text) for n in needed) <= FREE
+            (again if free else kept).append(s.name)
+    repeated = _needed([s for s in before if s.name not in kept], again)
+    return Fission(whole.arguments, _needed(before, kept), kept, repeated + after, results) if kept else None
+
+
 def reduces(function, precision):
     """Whether there is less to compute in a reduced precision: a shorter polynomial, or something that is not missed."""
     for called in closure([function]):
@@ -374,5 +465,5 @@ def reduces(function, precision):
 def translate(functions, writer):
     """The text of these functions and all that they call, callees first, by `writer`; in a reduced precision all in one."""
     if writer.precision in REDUCED:
-        return "\n".join(_Flat(writer, function).text for function in dict.fromkeys(functions))
+        return "\n".join(inlined(writer, function).text for function in dict.fromkeys(functions))
     return "\n".join(writer.write(function) for function in closure(functions))

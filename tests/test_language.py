@@ -4,6 +4,7 @@ import ast
 import inspect
 import types
 
+import numpy as np
 import pytest
 import support
 
@@ -148,6 +149,51 @@ class _Plain(translate.Writer):
 
     def function_name(self, function):
         return function.__name__
+
+
+class _Python(_Plain):
+    """Formulas as Python that computes with the intrinsics of the language."""
+
+    def intrinsic(self, name):
+        return name
+
+    def select(self, condition, yes, no):
+        return f"select({condition}, {yes}, {no})"
+
+
+PARTED = {f"{f.__name__} {' and '.join(map(str, wanted))}": (f, wanted) for f in FUNCTIONS.values() if hasattr(f, "fission") for wanted in ((0,), (1,), (0, 1))}
+
+
+@pytest.mark.parametrize("function, wanted", PARTED.values(), ids=PARTED)
+def test_fission_gives_the_same(function, wanted):
+    writer = _Python("float64")
+    parts = translate.fission(writer, function, wanted)
+    if parts is None:  # what is wanted takes little work
+        assert len(wanted) == 1
+        return
+    assert parts.kept and parts.first and all(not s.condition for s in parts.first if s.name in parts.kept)
+    whole = translate.inlined(writer, function)
+    scope = dict(language.INTRINSICS, inf=np.inf, nan=np.nan)
+    texts = [
+        whole.text,
+        writer.compose("first", parts.arguments, parts.first, parts.kept),
+        writer.compose("rest", parts.arguments + parts.kept, parts.rest, parts.results),
+    ]
+    exec("\n".join(texts), scope)
+    parameters = [p.default for p in inspect.signature(function).parameters.values()][1:]
+    x = np.concatenate([support.specials("float64"), support.sample(500, "float64")])
+    with np.errstate(all="ignore"):
+        expected = scope[function.__name__](x, *parameters)
+        kept = scope["first"](x, *parameters)
+        found = scope["rest"](x, *parameters, *(kept if len(parts.kept) > 1 else (kept,)))
+    for i, result in zip(wanted, found if len(wanted) > 1 else (found,), strict=True):
+        np.testing.assert_array_equal(result, expected[i])
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.5, float("nan")])
+def test_fission_wants_a_share(share):
+    with pytest.raises(ValueError, match="share is .*between 0 and 1"):
+        language.fission(share)
 
 
 def _written(path, text, precision):

@@ -1,7 +1,5 @@
 """Write the Cython source of all kernels from the formulas; setup.py calls this before it compiles."""
 
-import functools
-
 from .. import catalog, language, translate
 
 SHORT = {"float32": "float", "float64": "double"}
@@ -87,12 +85,8 @@ class CythonWriter(translate.Writer):
         head, *rest = super().write(function).splitlines()
         kinds = {"number": [], "condition": []}
         for statement in translate.source(function).body:
-            kinds["condition" if translate.is_condition(statement.value) else "number"] += [n.id for n in _names(statement.targets[0])]
+            kinds["condition" if translate.is_condition(statement.value) else "number"] += translate.targets(statement)
         return "\n".join([head, *self.declare(**kinds), *rest]) + "\n"
-
-
-def _names(target):
-    return target.elts if hasattr(target, "elts") else [target]
 
 
 def intrinsics(writer):
@@ -110,52 +104,90 @@ def kernel(record, mode, precision, varying, writer):
     real = writer.real
     name = f"{record.name}_{mode}_{precision}" + ("_varying" if varying else "")
     count, tiles = len(record.parameters), precision in language.REDUCED
-    arguments = ["x[i]"] + [(f"p{j}[i]" if tiles else f"p[{j} * n + i]") if varying else f"p{j}" for j in range(count)]
-    call = f"{writer.function_name(record.function(mode, writer.precision))}({', '.join(arguments)})"
+    parameters = [(f"p{j}[i]" if tiles else f"p[{j} * n + i]") if varying else f"p{j}" for j in range(count)]
     gradients = [f"d{j}" for j in range(len(record.given(mode)))] if mode == catalog.TRAINING else []
     if tiles:
         lines = [f"cdef inline void {name}_tiles(const void *x_at, void *y_at, void *z_at, const {real} *p, intptr_t n, int format) noexcept nogil:"]
     else:
         lines = [f"cdef void {name}(const {real} *x, {real} *y, {real} *z, const {real} *p, intptr_t n) noexcept nogil:"]
-    lines.append("    cdef intptr_t i" + (", at" if tiles else ""))
+    lines.append("    cdef intptr_t i, at = 0")
     scalars = [] if varying else [f"p{j} = p[{j}]" for j in range(count)]
     if scalars:
         lines.append(f"    cdef {real} " + ", ".join(scalars))
     if mode != "backward_from_output":
         lines.append(f"    cdef {real} " + ", ".join(["value", "derivative", *gradients]))
-    loop = _loop
     if tiles:
         held = ["x", "y", "z", *(f"p{j}" for j in range(count) if varying)]
         lines.append(f"    cdef {real} " + ", ".join(f"{a}[fastact_tile_{precision}]" for a in held))
-        loop = functools.partial(_tiles, precision, count if varying else 0)
     trained = [f"y[{j + 1} * n + i] = z[i] * {name}" for j, name in enumerate(gradients)]
     if gradients:
-        trained.insert(0, f"{', '.join(gradients)} = {writer.function_name(record.parameter_gradients)}({', '.join(arguments[: 1 + len(gradients)])})")
-    faster = record.at_defaults(mode, writer.precision)
+        given = ", ".join(["x[i]", *parameters[: len(gradients)]])
+        trained.insert(0, f"{', '.join(gradients)} = {writer.function_name(record.parameter_gradients)}({given})")
+    parted = []
+
+    def loop(function, arguments):
+        whole = catalog.statements(mode, f"{writer.function_name(function)}({', '.join(['x[i]', *arguments])})", trained)
+        if tiles:  # which are four vectors side by side: so many elements are under way as it is
+            return _tiles(precision, mode, whole, count if varying else 0)
+        plain = ["for i in range(at, n):", *_indented(whole)]
+        fission = None if varying or mode not in WANTED else translate.fission(writer, function, WANTED[mode])
+        if not fission:
+            return plain
+        parted.append(_Parted(writer, fission, mode, name, len(parted)))
+        return [*parted[-1].lines(arguments), *plain]
+
+    faster, body = record.at_defaults(mode, writer.precision), []
     if faster and not varying:
         condition = " and ".join(f"p{j} == {writer.number(p.default)}" for j, p in enumerate(record.parameters))
-        lines += [f"    if {condition}:", *loop(mode, f"{writer.function_name(faster)}(x[i])", "        ", trained), "        return"]
-    lines += loop(mode, call, "    ", trained)
+        body += [f"if {condition}:", *_indented([*loop(faster, []), "return"])]
+    body += loop(record.function(mode, writer.precision), parameters)
+    if parted:
+        lines.append(f"    cdef {real} " + ", ".join(name for p in parted for name in p.declared))
+    lines += _indented(body)
     if tiles:
         lines += ["", *_by_format(name, mode, precision, real, count if varying else 0)]
-    return name, "\n".join(lines) + "\n"
+    return name, "\n".join([*(f for p in parted for f in p.functions), *lines]) + "\n"
 
 
-def _loop(mode, call, indent, trained):
-    return [f"{indent}for i in range(n):", *[f"{indent}    {line}" for line in catalog.statements(mode, call, trained)]]
+WANTED = {"value": (0,), "grad": (1,), "value_and_grad": (0, 1), "backward": (1,)}  # which of a formula's results a mode needs
+TURN = 256  # elements: few enough for all that is kept to stay in the cache of the first level
 
 
-def _tiles(precision, varying, mode, call, indent, trained):
+class _Parted:
+    """A formula's loop as two, by turns: the first keeps what the second goes on with."""
+
+    def __init__(self, writer, parts, mode, name, number):
+        self.mode, self.first, self.rest = mode, f"first{number}_{name}", f"rest{number}_{name}"
+        self.found, self.kept = ([f"{what}{number}_{kept}" for kept in parts.kept] for what in ("found", "kept"))
+        self.declared = [*self.found, *(f"{kept}[{TURN}]" for kept in self.kept)]
+        results = dict(zip(WANTED[mode], parts.results, strict=True))
+        self.functions = [
+            writer.compose(self.first, parts.arguments, parts.first, parts.kept),
+            writer.compose(self.rest, parts.arguments + parts.kept, parts.rest, [results.get(i, writer.number(0)) for i in range(2)]),
+        ]
+
+    def lines(self, parameters):
+        """The loops over whole turns, which leave in `at` where they ended."""
+        arguments = ", ".join(["x[at + i]", *parameters])
+        call = f"{self.rest}({', '.join([arguments, *(f'{kept}[i]' for kept in self.kept)])})"
+        first = [f"{', '.join(self.found)} = {self.first}({arguments})", *[f"{k}[i] = {f}" for k, f in zip(self.kept, self.found, strict=True)]]
+        rest = [line.replace("y[i]", "y[at + i]").replace("z[i]", "z[at + i]") for line in catalog.statements(self.mode, call)]
+        over = f"for i in range({TURN}):"
+        return [f"while at <= n - {TURN}:", *_indented([over, *_indented(first), over, *_indented(rest), f"at += {TURN}"])]
+
+
+def _indented(lines):
+    return [f"    {line}" for line in lines]
+
+
+def _tiles(precision, mode, statements, varying):
     """The loop of a reduced precision's kernel over whole tiles: each is loaded from memory of whatever format, computed and stored."""
     load, store, order, tile = (f"fastact_{what}_{precision}" for what in ("load", "store", "order", "tile"))
-    inside = [f"{load}(x, x_at, at, format)"]
-    inside += [f"{load}(z, z_at, at, format)"] * (len(catalog.INPUTS[mode]) == 2)
+    inside = [f"{load}({a}, {a}_at, at, format)" for a in ("x", "z")[: len(catalog.INPUTS[mode])]]
     inside += [f"{order}(p{j}, p + {j} * n + at, format)" for j in range(varying)]
-    inside += [f"for i in range({tile}):", *[f"    {line}" for line in catalog.statements(mode, call, trained)]]
-    inside += [f"{store}(y, y_at, at, format)"]
-    inside += [f"{store}(z, z_at, at, format)"] * (catalog.OUTPUTS[mode] == 2)
-    inside += [f"at += {tile}"]
-    return [f"{indent}at = 0", f"{indent}while at <= n - {tile}:", *[f"{indent}    {line}" for line in inside]]
+    inside += [f"for i in range({tile}):", *_indented(statements)]
+    inside += [f"{store}({a}, {a}_at, at, format)" for a in ("y", "z")[: catalog.OUTPUTS[mode]]]
+    return [f"while at <= n - {tile}:", *_indented([*inside, f"at += {tile}"])]
 
 
 def _by_format(name, mode, precision, real, varying):
