@@ -1,16 +1,17 @@
 """Run the tests in the four kinds of installation: with the extension or without it, with Numba or without it.
 
-    python3 ci/kinds.py [--keep FOLDER] [option of pytest ...]
+    python3 ci/kinds.py [--keep FOLDER] [--share] [option of pytest ...]
 
 All four must pass, and a test that every kind skips is a failure: nobody would notice what it no longer checks. (One that the machine
 cannot run, such as the comparison of two instruction sets where the processor has one, says so: its reason begins with "this machine".)
 The wheels are built from the source distribution, so that is checked too.
 
-    python3 ci/kinds.py --keep FOLDER --but-one
+    python3 ci/kinds.py --keep FOLDER --but-one --share
     python3 ci/run.py --fresh test --junit-xml=FOLDER/extension-and-Numba.xml
     python3 ci/kinds.py --keep FOLDER --compare
 
-does the same with the installation that the README's command makes as the first kind.
+does so with the installation that the README's command makes as the first kind, and with a third of the rows of parametrized tests in each of
+the others, another one in each; tests without parameters run in all of them.
 """
 
 import argparse
@@ -83,6 +84,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", metavar="FOLDER", type=Path, help="an empty or new folder to work in, which stays")
     parser.add_argument("--but-one", action="store_true", help="leave out the first kind")
+    parser.add_argument("--share", action="store_true", help="in each kind other rows of parametrized tests, not all of them")
     parser.add_argument("--compare", action="store_true", help="only say which tests no kind ran, by the reports in the folder")
     options, rest = parser.parse_known_args()
     with contextlib.ExitStack() as stack:
@@ -90,7 +92,7 @@ def main():
         folder.mkdir(parents=True, exist_ok=True)
         if options.compare:
             sys.exit(compare([outcomes(_report(folder, kind)) for kind in KINDS]))
-        sys.exit(check(folder.resolve(), list(KINDS)[options.but_one :], rest))
+        sys.exit(check(folder.resolve(), list(KINDS)[options.but_one :], options.share, rest))
 
 
 def compare(reports):
@@ -105,7 +107,7 @@ def _report(folder, kind):
     return folder / f"{kind.replace(' ', '-')}.xml"
 
 
-def check(folder, kinds, rest):
+def check(folder, kinds, share, rest):
     import tomllib  # not above: an old Python is to hear from `environment` that it is one
 
     needed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]["test"]
@@ -115,7 +117,7 @@ def check(folder, kinds, rest):
         shutil.copytree(ROOT / part, suite / part, ignore=environment.REMAINS)
     shutil.copy(ROOT / "pyproject.toml", suite)
     reports, lines, codes = [], [], []
-    for kind in kinds:
+    for number, kind in enumerate(kinds, 1):
         extension, numba = KINDS[kind]
         say(f"Installing: {kind}")
         venv = Environment(folder / kind.replace(" ", "-"))
@@ -127,6 +129,7 @@ def check(folder, kinds, rest):
             sys.exit(f"This is not the installation that was to be: {kind}")
         report, start = _report(folder, kind), time.monotonic()
         command = [venv.python, "-m", "pytest", "-n", "auto", "-q", "-r", "fE", f"--junit-xml={report}", *rest]
+        command += [f"--share={number}/{len(kinds)}"] * share
         variables = environment.clean(PYTHONSAFEPATH="1", FASTACT_CACHE_DIR=str(folder / "cache" / venv.folder.name))
         codes.append(subprocess.run([str(c) for c in command], check=False, cwd=suite, env=variables).returncode)
         reports.append(outcomes(report) if report.exists() else {})

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import zlib
 
 # Before fastact is imported: a setting of the shell or a tuning table of the user is not what is tested here.
 for _name in ("FASTACT_BACKEND", "FASTACT_ACCURACY", "FASTACT_NUM_THREADS", "FASTACT_SPIN_US"):
@@ -16,6 +17,18 @@ import support  # noqa: E402
 
 import fastact  # noqa: E402
 from fastact.backends import cython  # noqa: E402
+
+
+def pytest_addoption(parser):
+    parser.addoption("--share", metavar="I/N", help="of the rows of parametrized tests every Nth, beginning with the Ith")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--share"):
+        i, n = map(int, config.getoption("--share").split("/"))
+        mine = [not hasattr(item, "callspec") or zlib.crc32(item.nodeid.encode()) % n == i - 1 for item in items]
+        config.hook.pytest_deselected(items=[item for item, keep in zip(items, mine, strict=True) if not keep])
+        items[:] = [item for item, keep in zip(items, mine, strict=True) if keep]
 
 
 def pytest_report_header(config):
