@@ -49,7 +49,7 @@ def _to(root, x, sympy, symbols):
         "abs": sympy.Abs, "sqrt": sympy.sqrt, "exp": sympy.exp, "expm1": lambda a: sympy.exp(a) - 1, "log": sympy.log,
         "log1p": lambda a: sympy.log(1 + a), "erf": sympy.erf, "erfc": sympy.erfc, "sin": sympy.sin, "cos": sympy.cos, "atan": sympy.atan,
         "max": sympy.Max, "min": sympy.Min, "hypot1": lambda a: sympy.sqrt(1 + a**2),
-        "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b, "neg": lambda a: -a,
+        "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b, "neg": lambda a: -a, "power": lambda a, b: a**b,
         "lt": sympy.Lt, "le": sympy.Le, "gt": sympy.Gt, "ge": sympy.Ge, "eq": sympy.Eq, "ne": sympy.Ne, "and": sympy.And, "or": sympy.Or,
         "select": lambda c, a, b: sympy.Piecewise((a, c), (b, True)),
     }  # fmt: skip

@@ -30,7 +30,22 @@ def definition(name, value, slope, parameters, kinks, given):
         if _jumps(name, x0, both):
             found.add(x0)
     _slopes(name, both, found | set(borders), given)
+    if given:
+        _given_elsewhere(name, value, slope, parameters, found)
     return tuple(sorted(found))
+
+
+def _given_elsewhere(name, value, slope, parameters, kinks):
+    """Hold a derivative that was given against differences where a parameter is not at its default, the only value it may be right for."""
+    for p, default in parameters.items():
+        for other in (1.5 * default, 0.5 * default) if default else (0.5,):
+            changed = parameters | {p: other}
+
+            def both(x, changed=changed):
+                y, d = tracing.evaluate([value, slope], x, changed)
+                return np.where(np.isfinite(d), y, math.nan), d  # that it has a domain is no mistake here
+
+            _slopes(name, both, kinks | set(_borders([value, slope], changed)), True, f" with {p} = {other:g}")
 
 
 def _linear(name, value, slope, both, parameters, given):
@@ -112,14 +127,23 @@ def _jumps(name, x0, both):
     left, right = y[1], y[4]
     gaps = np.abs([y[3] - y[0], y[4] - y[1]])
     size = 1e-9 * max(1.0, abs(left), abs(right))
-    if np.isfinite(gaps).all() and gaps[1] > size and gaps[1] > 0.5 * gaps[0]:
+
+    def across(steps):
+        return np.abs(both(x0 + steps)[0] - both(x0 - steps)[0])
+
+    if np.isfinite(gaps).all() and gaps[1] > size and gaps[1] > 0.5 * gaps[0] and not _closes(x0, across):
         raise DerivativeError(
             f"{name} jumps at x = {x0:.9g}, from {round(left, 6) + 0.0:g} to {round(right, 6) + 0.0:g}: it has no derivative there, and training does not see the step. "
             "Let both sides of the condition meet at that point, or use a steep sigmoid in place of the step",
             x0, (float(left), float(right)),
         )  # fmt: skip
+
+    def beside(steps):
+        at = both(np.array([x0]))[0]
+        return np.fmin(*(np.abs(both(x0 + side * steps)[0] - at) for side in (-1, 1)))
+
     off = min(abs(y[2] - left), abs(y[2] - right))
-    if np.isfinite(off) and off > size and off > 100 * abs(right - left) + 1e-6 * max(1.0, abs(left)):
+    if np.isfinite(off) and off > size and off > 100 * abs(right - left) + 1e-6 * max(1.0, abs(left)) and not _closes(x0, beside):
         raise DerivativeError(
             f"{name} is {y[2]:.6g} at x = {x0:.9g} alone, and {left:.6g} beside it; let it be the same there", x0, (float(y[2]), float(left))
         )
@@ -129,7 +153,37 @@ def _jumps(name, x0, both):
     return bool(grows or abs(d[4] - d[1]) > 1e-4 * max(1e-3, abs(d[1]), abs(d[4])) and abs(d[4] - d[1]) > 0.5 * abs(d[3] - d[0]))
 
 
-def _slopes(name, both, avoid, given):
+def _nearer(x0):
+    """Distances that get ever smaller, as far as numbers near x0 allow."""
+    return np.array([1e-7, 1e-12, 1e-20, 1e-40, 1e-80, 1e-140]) if x0 == 0 else max(1.0, abs(x0)) * np.array([1e-7, 1e-9, 1e-11, 1e-13])
+
+
+def _closes(x0, gap):
+    """Whether a gap shrinks without end towards x0, as that of a root does and that of a jump does not."""
+    with np.errstate(all="ignore"):
+        gaps = gap(_nearer(x0))
+    return bool(np.isfinite(gaps).all() and np.all(np.diff(gaps) <= 0) and gaps[-1] <= 0.9 * gaps[-2])
+
+
+def steep(slope, kinks, findings):
+    """Where the slope, a function of x, has no bound: sentences, as far as these findings do not say so of the point itself."""
+    found = []
+    for x0 in kinks:
+        where = f"{x0 + 0.0:.4g}"
+        if any(f.startswith("the derivative is") and f.split(" (")[0].endswith(f"at x = {where}") for f in findings):
+            continue
+        with np.errstate(all="ignore"):
+            for side in (1, -1):
+                size = np.abs(slope(x0 + side * _nearer(x0)))
+                if not np.isnan(size).any() and size[0] > 1 and np.all(size[1:] >= 1.05 * size[:-1]) and size[-1] > 2 * size[0]:
+                    at = slope(np.array([x0]))[0]
+                    taken = f", where it is taken as {at + 0.0:.4g}" if np.isfinite(at) else ""
+                    found.append(f"the derivative grows without bound towards x = {where}{taken}")
+                    break
+    return found
+
+
+def _slopes(name, both, avoid, given, where=""):
     """Hold the derivative against finite differences."""
     rng = np.random.default_rng(0)
     x = np.unique(np.concatenate([np.linspace(-8, 8, 321) + 0.0123, rng.uniform(-SPAN, SPAN, 100)]))
@@ -150,7 +204,7 @@ def _slopes(name, both, avoid, given):
         return
     worst = np.nonzero(wrong)[0][np.argmin(np.abs(x[wrong] - 1))]  # near 1, where numbers are easy to follow by hand
     raise DerivativeError(
-        f"{name}: the derivative{' that was given' if given else ''} is {d[worst]:.6g} at x = {x[worst]:.6g}, but differences of the function say "
+        f"{name}: the derivative{' that was given' if given else ''} is {d[worst]:.6g} at x = {x[worst]:.6g}{where}, but differences of the function say "
         f"{estimates[0][worst]:.6g} ({wrong.sum()} of {good.sum()} points disagree). {_cause(x[good], d[good], estimates[0][good], y[good])}",
         float(x[worst]), (float(d[worst]), float(estimates[0][worst])),
     )  # fmt: skip
@@ -402,7 +456,7 @@ def check(activation):
     fine = np.isfinite(y)
     a, b = np.polyfit(x[fine], y[fine], 1) if fine.sum() > 2 else (0.0, 0.0)
     linear = bool(fine.sum() > 2 and np.abs(y - a * x - b)[fine].max() < 1e-9 * (1 + np.abs(y[fine]).max()))
-    if linear:
+    if linear and definition_ is not None:  # what the catalog has that is linear is meant to be
         problems.append(f"it is linear: {_tends(tuple(float(f'{v:.6g}') if abs(v) > 1e-9 else 0.0 for v in (a, b)))}")
     difference = _difference(both, record.kinks)
     try:
@@ -417,6 +471,7 @@ def check(activation):
     else:
         single = values(record, "float32")
         found = tail_findings(lambda x, dtype: single(x), both)
+    found += steep(lambda x: both(x)[1], record.kinks, found)
     if record.domain is not None:  # it is meant to be NaN outside
         found = [finding for finding in found if "is NaN from" not in finding]
     odd = [part + 0.0 for part in both(np.array([math.nan, math.inf, -math.inf]))]  # + 0: for people, -0 is 0
@@ -504,7 +559,7 @@ def _exactly(record, definition_, parameters, mpmath):
 
     own = {
         "abs": abs, "neg": lambda a: -a, "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
-        "max": max, "min": min, "and": lambda a, b: a and b, "or": lambda a, b: a or b, "not": lambda a: not a, "select": lambda c, a, b: a if c else b, "hypot1": lambda a: mpmath.sqrt(1 + a * a),
+        "max": max, "min": min, "and": lambda a, b: a and b, "or": lambda a, b: a or b, "not": lambda a: not a, "select": lambda c, a, b: a if c else b, "hypot1": lambda a: mpmath.sqrt(1 + a * a), "power": mpmath.power,
         **tracing._COMPARE,
         **names,
     }  # fmt: skip

@@ -52,7 +52,7 @@ def activation(function=None, *, name=None, derivative=None, kinks=(), paper="",
 
     The function is called with a stand-in for `x` that notes what is done with it; so lambdas will do, and functions typed at a prompt.
     It may use arithmetic, ``**``, comparisons, ``if``, and `exp`, `log`, `tanh`, `sigmoid`, `erf`, `sqrt`, `sin`, `where`, `maximum` and
-    so on, from `fastact.math`, NumPy or `math`, and activations such as `fastact.softplus`. Arguments after the first are parameters;
+    so on, from `fastact.math`, NumPy or `math`, and activations: `fastact.softplus`, or others made so. Arguments after the first are parameters;
     each has a number as its default.
 
     Parameters
@@ -62,7 +62,8 @@ def activation(function=None, *, name=None, derivative=None, kinks=(), paper="",
     name : str, optional
         The function's own if not given; a lambda is called ``custom``.
     derivative : callable, optional
-        The derivative, of the same arguments. If not given it is derived.
+        The derivative, of the same arguments. If not given it is derived. It is compared with differences of the function, at the
+        parameters' defaults and at other values of each.
     kinks : tuple of float
         Where the derivative jumps, as far as comparisons in the function do not show it.
     paper : str
@@ -142,6 +143,7 @@ def _from_function(function, parameters, name, derivative, kinks, paper, check):
         findings = checking.tails(value, slope, roots, parameters)
         if derivative is None and any(f.startswith("the derivative loses") for f in findings):
             slope, roots, findings = _better(value, slope, roots, findings, parameters)
+        findings += checking.steep(lambda x: tracing.evaluate([slope], x, parameters)[0], kinks, findings)
         checking.warn(name, findings)
     summary = ((function.__doc__ or "").strip().splitlines() or [""])[0].replace("\\", "/").replace('"', "'")
     shown = tracing.text(value)
@@ -307,7 +309,7 @@ def _safe(value, slope, parameters):
     """Value and derivative as they are computed: infinities give their limits where there are any, and NaN gives NaN."""
     import numpy as np
 
-    graph, roots = value.graph, _shared([value, slope])
+    graph, roots = value.graph, _shared(tracing.lowered([value, slope]))
     if any(_lost(roots, parameters, 1) + _lost(roots, parameters, -1)):
         roots = _bounded(graph, roots, parameters)
     for side in (1, -1):
@@ -458,8 +460,8 @@ def export(activation):
         modules.setdefault(function.__module__.rpartition(".")[2], set()).add(name)
     own = []
     for name, number in definition.constants.items():
-        if name in ("LARGEST", "MODERATE"):
-            modules.setdefault("primitives" if name == "LARGEST" else "elementary", set()).add(name)
+        if name in _IMPORTED:
+            modules.setdefault(_IMPORTED[name], set()).add(name)
         else:
             modules["language"].add("constant")
             own.append(f"{name} = constant(float32={number.float32!r}, float64={number.float64!r})  # beyond, the function is constant\n")
@@ -475,6 +477,7 @@ def export(activation):
     return ("".join(lines) + "".join(own) + "\n\n" + entry + definition.source).rstrip("\n")
 
 
+_IMPORTED = {"LARGEST": "primitives", "NAN": "primitives", "MODERATE": "elementary", "ROUNDING_MAGIC": "language"}
 _MPMATH = {n: n for n in ("exp", "expm1", "log", "log1p", "sin", "cos", "atan", "sqrt", "abs", "tanh", "erf", "erfc")} | {"maximum": "max", "minimum": "min"}
 _NUMPY = {n: f"np.{n}" for n in ("exp", "expm1", "log", "log1p", "sin", "cos", "sqrt", "abs", "tanh", "maximum", "minimum")} | {
     "atan": "np.arctan", "select": "np.where",

@@ -61,7 +61,7 @@ class Graph:
     """Nodes, each once: what is written twice is computed once."""
 
     def __init__(self, argument="x"):
-        self.nodes, self.path, self.paths = {}, {}, 0
+        self.nodes, self.path, self.paths, self.defaults = {}, {}, 0, {}
         self.x = self.leaf("x", argument)
         self.zero, self.one = self.const(0.0), self.const(1.0)
 
@@ -270,15 +270,43 @@ class Graph:
             return self.const(_power_of_numbers(a.value, b.value))
         if b.op == "const":
             n = b.value
+            if math.isinf(n) or n != n:
+                raise unsupported(f"a power of {n}")
             if n == int(n) and abs(n) <= _WHOLE_POWERS:
                 return self.whole_power(a, int(n))
-            if 2 * n == int(2 * n) and abs(n) <= 16:
-                root = self.sqrt(a)
-                whole = self.whole_power(a, int(abs(n)))
-                return self.mul(whole, root) if n > 0 else self.div(self.one, self.mul(whole, root))
+            if n == 0.5:
+                return self.sqrt(a)
         if a.op == "const" and a.value > 0:
             return self.call("exp", self.mul(self.const(math.log(a.value)), b))
-        return self.call("exp", self.mul(b, self.call("log", a)))  # 0 to a positive power: exp(-inf)
+        if depends(b):
+            return self.call("exp", self.mul(b, self.call("log", a)))
+        return self.computed_power(a, b) if self.least(a) > 0 else self.raw("power", a, b)  # which `lowered` computes
+
+    def least(self, a):
+        """What a node is not below; above 0 also where parameters of the signs of their defaults are needed for that."""
+        low, signed = (min(ranges([a], precision, signs)[a][0] for precision in language.PRECISIONS) for signs in ({}, self.defaults))
+        return signed if signed > 0 else low
+
+    def computed_power(self, a, b):
+        """NumPy's power in other operations: of a negative number, the sign is that of a whole exponent's parity; NaN for another."""
+        n = b.value if b.op == "const" else None
+        if n is not None and 2 * n == int(2 * n) and abs(n) <= 16:
+            product = self.mul(self.whole_power(a, int(abs(n))), self.sqrt(a))
+            return product if n > 0 else self.div(self.one, product)
+        low = self.least(a)
+        size = self.call("exp", self.mul(b, self.call("log", a if low >= 0 or (n is not None and n != int(n)) else self.abs(a))))
+        if n is not None:  # 0 to a positive power: exp(-inf)
+            return size if low >= 0 or n != int(n) or n % 2 == 0 else self.select(self.compare("lt", a, self.zero), self.neg(size), size)
+        if low <= 0:
+            size = self.select(self.compare("eq", b, self.zero), self.one, size)  # not 0 * inf
+        if low >= 0:
+            return size
+        magic = self.raw("named", value=("ROUNDING_MAGIC", language.ROUNDING_MAGIC))
+        whole, half = (self.raw("sub", self.raw("add", n, magic), magic) for n in (b, self.mul(self.const(0.5), b)))
+        odd = self.select(self.compare("eq", b, whole), self.neg(size), self.raw("named", value=("NAN", _NAN)))
+        return self.select(
+            self.compare("lt", a, self.zero), self.select(self.compare("eq", b, self.mul(self.const(2), half)), size, odd), size
+        )
 
     def whole_power(self, a, n):
         if n < 0:
@@ -355,7 +383,8 @@ def _is_root_of_two(a, u):
     return a.op == "mul" and a.args[1] is u and a.args[0].op == "const" and math.isclose(a.args[0].value, -(0.5**0.5))
 
 
-_WHOLE_POWERS = 4096  # by multiplication, up to this one: a negative number has no logarithm
+_WHOLE_POWERS = 4096  # by multiplication, up to this one
+_NAN = language.constant(float32=primitives.NAN, float64=primitives.NAN)
 
 
 def _power_of_numbers(a, b):
@@ -434,6 +463,12 @@ class Node:
             raise UnsupportedOperationError(_whole_array(f"{shown}.{method}"))
         if any(v is not None for v in options.values()):
             raise unsupported(f"{shown} with {', '.join(options)}=", "leave that out; where(condition, a, b) chooses")
+        ours = str(getattr(ufunc, "__module__", "")).startswith(f"{__package__}.")  # only NumPy 2.2 and newer know
+        if ours and name not in catalog.records() and not name.endswith(_DERIVATIVES):
+            raise unsupported(
+                f"{name}, an activation of one's own that is no variable of the function or its module,",
+                f"give it a name of its own there, such as inner = {name}, or call the Python function that it was made from",
+            )
         return apply(self.graph, name, inputs, shown)
 
     def __array_function__(self, function, kinds, args, kwargs):
@@ -612,6 +647,7 @@ _FUNCTIONS = {
 }  # fmt: skip
 _FUNCTIONS |= {"bitwise_xor": _FUNCTIONS["logical_xor"], "radians": _FUNCTIONS["deg2rad"], "degrees": _FUNCTIONS["rad2deg"], "fmax": _FUNCTIONS["maximum"], "fmin": _FUNCTIONS["minimum"], "bitwise_and": _FUNCTIONS["logical_and"], "bitwise_or": _FUNCTIONS["logical_or"], "invert": _FUNCTIONS["logical_not"]}
 _STEPS = ("floor", "ceil", "trunc", "rint", "round", "around", "fix", "floor_divide", "spacing", "nextafter")
+_DERIVATIVES = ("_grad", "_backward")
 _PERIODIC = ("remainder", "mod", "fmod", "divmod", "modf")
 
 
@@ -626,7 +662,7 @@ def apply(graph, name, inputs, shown=None):
         raise unsupported(shown, _JUMPS)
     if name in _REDUCTIONS:
         raise UnsupportedOperationError(_whole_array(shown))
-    if name.endswith(("_grad", "_value_and_grad", "_backward")):
+    if name.endswith(_DERIVATIVES):
         raise unsupported(shown, "it is a derivative already, and its own derivative is not known; write it out")
     record = catalog.records().get(name)
     if record is None:
@@ -680,6 +716,42 @@ def _followed(function):
     return call
 
 
+def _function_type():
+    from .callables import Function
+
+    return Function
+
+
+class _Own:
+    """Stands in for an activation of one's own inside a traced function: what it was made from is followed too."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __getattr__(self, name):
+        found = getattr(self.function, name)
+        return _Own(found) if isinstance(found, _function_type()) else found
+
+    def __call__(self, x, *given, **named):
+        graph = graph_of((x, *given, *named.values()))
+        if graph is None:
+            return self.function(x, *given, **named)
+        record, mode = self.function.record, self.function.mode
+        definition, known = record.formula.custom, record.given("value")
+        what = record.name if mode == "value" else f"{record.name}.{mode}"
+        if mode not in ("value", "grad"):
+            raise unsupported(what, f"{record.name} and {record.name}.grad can")
+        if definition.value is None:
+            raise unsupported(f"{what}, which was unpickled,", "call the Python function that it was made from")
+        if len(given) > len(known) or named.keys() - {p.name for p in known[len(given) :]}:
+            takes = ", ".join(["x", *(f"{p.name}={p.default:g}" for p in known)])
+            raise unsupported(f"{what} with these arguments", f"inside one, it takes ({takes})")
+        values = {p.name: p.default for p in known} | {p.name: v for p, v in zip(known, given, strict=False)} | named
+        return inlined(
+            definition.value if mode == "value" else definition.derivative, graph.number(x), {n: graph.number(v) for n, v in values.items()}
+        )
+
+
 def _substituted(function, done):
     """The function with what it can't be followed through, math's functions and max and min, replaced by what can."""
     if function in done:
@@ -721,6 +793,8 @@ def _replaced(value, function, done):
         return _substituted(value, done)
     if isinstance(value, types.MethodType) and isinstance(value.__func__, types.FunctionType) and _users(value.__func__):
         return types.MethodType(_substituted(value.__func__, done), value.__self__)
+    if isinstance(value, _function_type()):
+        return _Own(value) if hasattr(value.record.formula, "custom") else value
     if isinstance(value, functools.partial):
         return functools.partial(_replaced(value.func, function, done), *value.args, **value.keywords)
     return value
@@ -737,6 +811,7 @@ def _users(function):
 def trace(function, graph, parameters):
     """What the function computes, as a node of the graph."""
     followed = _substituted(function, {})
+    graph.defaults |= parameters
 
     def explore(path):
         graph.path = path
@@ -829,6 +904,44 @@ def substitute(roots, old, new, within=None):
     return [made[r] for r in roots]
 
 
+def lowered(roots):
+    """The roots with powers in terms of what the formula language has."""
+    made = {}
+    for node in ordered(roots):
+        args = [made[a] for a in node.args]
+        if node.op == "power":
+            made[node] = node.graph.computed_power(*args)
+        else:
+            made[node] = node if all(a is b for a, b in zip(args, node.args, strict=True)) else node.graph.raw(node.op, *args, value=node.value)
+    return [made[r] for r in roots]
+
+
+def inlined(root, x, given):
+    """The root of another graph with this node for x, and these for its parameters."""
+    g, made = x.graph, {}
+    for node in ordered([root]):
+        op, args = node.op, [made[a] for a in node.args]
+        if op in ("x", "param"):
+            made[node] = x if op == "x" else given[node.value]
+        elif op == "const":
+            made[node] = g.const(node.value)
+        elif op in COMPARISONS:
+            made[node] = g.compare(op, *args)
+        elif op in ("and", "or"):
+            made[node] = g.combine(op, *args)
+        elif op in ("max", "min"):
+            made[node] = g.extreme(op, *args)
+        elif op == "formula":
+            if any(depends(p) for p in args[1:]):
+                raise unsupported(f"{node.value[0]} with a parameter that depends on x")
+            made[node] = g.formula(node.value[0], *args, which=node.value[1])
+        elif op in ELEMENTARY:
+            made[node] = g.call(op, *args)
+        else:
+            made[node] = getattr(g, "negation" if op == "not" else op)(*args)
+    return made[root]
+
+
 def derivative(root):
     """The derivative with respect to x, by the chain rule; the rule at a kink is that of the catalog, 0 where one side is 0."""
     g, made = root.graph, {}
@@ -864,6 +977,12 @@ def _rule(g, node, inner):
             a, b, da, db = b, a, db, da
         return g.select(g.compare("gt" if op == "max" else "lt", a, b), da, db)
     a, da = args[0], inner[0]
+    if op == "power":
+        b = args[1]
+        slope = g.mul(g.mul(b, g.power(a, g.sub(b, g.one))), da)
+        if b.op == "const":
+            return slope if b.value > 1 else _where_flat(g, a, da, slope)
+        return g.select(g.compare("eq", b, g.zero), g.zero, _where_flat(g, a, da, slope))
     if op == "abs":
         return g.select(g.compare("gt", a, g.zero), da, g.select(g.compare("lt", a, g.zero), g.neg(da), g.zero))
     if op == "formula":
@@ -871,6 +990,14 @@ def _rule(g, node, inner):
             raise unsupported(f"the derivative of {node.value[0]}.grad", "write it out, or give derivative=")
         return g.mul(g.formula(node.value[0], *args, which=1), da)
     return _chain(g, op, node, a, da)
+
+
+def _where_flat(g, a, da, slope):
+    """A slope that is infinite where a is 0: times an inner derivative of 0, as of max(x, 0), it is 0."""
+    flat = any(n.op == "select" and g.zero in n.args[1:] for n in ordered([da]))
+    if not flat or g.least(a) > 0:
+        return slope
+    return g.select(g.combine("and", g.compare("eq", a, g.zero), g.compare("eq", da, g.zero)), g.zero, slope)
 
 
 def _chain(g, op, node, a, da):
@@ -886,7 +1013,7 @@ def _chain(g, op, node, a, da):
             return g.div(derivative(u), g.add(g.one, g.div(g.call("exp", g.neg(u)), c)))
         return g.div(da, g.add(g.one, a))
     if op == "sqrt":
-        return g.div(g.mul(g.const(0.5), da), node)
+        return _where_flat(g, a, da, g.div(g.mul(g.const(0.5), da), node))
     if op == "hypot1":
         return g.mul(g.div(a, node), da)
     if op == "sin":
@@ -945,7 +1072,7 @@ def evaluate(roots, x, parameters, dtype="float64"):
 _OPERATIONS = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative, "abs": np.abs, "sqrt": np.sqrt,
     "max": language.maximum, "min": language.minimum, "select": np.where, "and": np.logical_and, "or": np.logical_or, "not": np.logical_not,
-    "copysign": np.copysign, **_COMPARE,
+    "copysign": np.copysign, "power": np.power, **_COMPARE,
 }  # fmt: skip
 
 
@@ -955,11 +1082,12 @@ _ANY, _POSITIVE = (-math.inf, math.inf), (0.0, math.inf)
 _RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "erf": (-1.0, 1.0), "erfc": (0.0, 2.0), "softplus": _POSITIVE, "relu": _POSITIVE}  # of formulas
 
 
-def ranges(roots, precision):
-    """Between which two numbers each node lies, whatever x and the parameters are; NaN apart."""
+def ranges(roots, precision, signs=types.MappingProxyType({})):
+    """Between which two numbers each node lies, whatever x and the parameters are; NaN apart. `signs`: numbers with those of the parameters."""
     found = {}
     for node in ordered(roots):
-        found[node] = _range(node, [found[a] for a in node.args], precision)
+        positive = node.op == "param" and signs.get(node.value, 0) > 0
+        found[node] = _POSITIVE if positive else _range(node, [found[a] for a in node.args], precision)
     return found
 
 
@@ -975,6 +1103,8 @@ def _range(node, inner, precision):
         return -1.0, 1.0
     if op in ("hypot1", "sqrt"):
         return float(op == "hypot1"), math.inf
+    if op == "power":
+        return _POSITIVE if inner[0][0] >= 0 else _ANY
     if op == "select":
         return min(inner[1][0], inner[2][0]), max(inner[1][1], inner[2][1])
     if op not in ("neg", "abs", "exp", "expm1", "add", "sub", "mul", "div", "max", "min"):
@@ -1017,7 +1147,7 @@ def _chosen(roots):
 
 # --- Writing -------------------------------------------------------------------------------------------------------------
 
-_LOOSE, _SUM, _PRODUCT, _UNARY, _ATOM = range(5)
+_LOOSE, _SUM, _PRODUCT, _UNARY, _POWER, _ATOM = range(6)
 _INFIX = {"add": ("+", _SUM), "sub": ("-", _SUM), "mul": ("*", _PRODUCT), "div": ("/", _PRODUCT)}
 _NAMES = {"max": "maximum", "min": "minimum"}
 # What exp, expm1 and log1p are in a formula: whichever first holds for the range of the argument. The last of each takes every number.
@@ -1064,6 +1194,8 @@ def _expression(node, names, plain=False, functions=types.MappingProxyType({})):
         return f"{at(args[0], level)} {sign} {at(args[1], level if loose else level + 1)}", level
     if op == "neg":
         return f"-{at(args[0], _UNARY)}", _UNARY
+    if op == "power":
+        return f"{at(args[0], _ATOM)} ** {at(args[1], _UNARY)}", _POWER
     if op in COMPARISONS:
         return f"{at(args[0], _SUM)} {COMPARISONS[op]} {at(args[1], _SUM)}", _LOOSE
     if op in ("and", "or"):

@@ -18,7 +18,7 @@ import reference
 import support
 
 import fastact
-from fastact import catalog, custom, elementary, executor, formulas, language, primitives, tracing, translate
+from fastact import catalog, cli, custom, elementary, executor, formulas, language, primitives, tracing, translate
 from fastact.backends import numpy_code
 from fastact.math import abs as fabs
 from fastact.math import erf, exp, log1p, sigmoid, sqrt, tanh, where
@@ -375,6 +375,9 @@ WRONG = {
     "constant": (lambda x: 3.0, fastact.LinearActivationError, ["constant"]),
     "step": (lambda x: np.where(x > 0, 1.0, 0.0) * (1 + 0 * x), fastact.DerivativeError, ["jumps at x = 0", "from 0 to 1", "sigmoid"]),
     "jump": (lambda x: where(x > 1, x * x, 0.5 * x), fastact.DerivativeError, ["jumps at x = 1", "from 0.5 to 1", "meet at that point"]),
+    "jump of a root": (lambda x: where(x > 0, 0.01 + sqrt(fabs(x)), 0), fastact.DerivativeError, ["jumps at x = 0"]),
+    "lone point at 0": (lambda x: np.where(x == 0, 0, 1.0 + x * x), fastact.DerivativeError, ["is 0 at x = 0 alone, and 1 beside it"]),
+    "lone point of a root": (lambda x: where(x == 0, 0.1, fabs(x) ** 0.3), fastact.DerivativeError, ["is 0.1 at x = 0 alone"]),
     "lone point": (lambda x: where(x == 2, 0, x * x), fastact.DerivativeError, ["at x = 2 alone"]),
     "rounding": (lambda x: np.floor(x) + x, fastact.UnsupportedOperationError, ["floor", "flat"]),
     "unknown function": (lambda x: np.i0(x) * x, fastact.UnsupportedOperationError, ["np.i0", "use exp"]),
@@ -444,6 +447,20 @@ def test_a_wrong_derivative_is_stopped(derivative, cause):
     x, (given, right) = caught.value.x, caught.value.numbers
     assert f"{given:.6g}" in str(caught.value) and f"{right:.6g}" in str(caught.value)
     assert abs(right - (-scale / 2) * x * math.exp(-x * x / 4)) < 1e-6
+
+
+def test_a_given_derivative_is_compared_at_other_parameters():
+    def bell(x, b=1.0):
+        return x * exp(-b * x * x)
+
+    with pytest.raises(fastact.DerivativeError, match=r"was given is .* at x = 1.0123 with b = 1.5, but"):
+        fastact.activation(bell, derivative=lambda x: (1 - 2 * x * x) * exp(-x * x))
+    with pytest.raises(fastact.DerivativeError, match="with shift = 0.5"):
+        fastact.activation(lambda x, shift=0.0: (x + shift) ** 3, name="cubic", derivative=lambda x: 3 * x**2)
+    f = fastact.activation(bell, derivative=lambda x, b=1.0: (1 - 2 * b * x * x) * exp(-b * x * x))
+    assert np.allclose(f.grad(0.5, b=2.0), 0)
+    # Where it has kinks and ends, they may move with the parameter.
+    fastact.activation(lambda x, lambd=1.0: where(x > lambd, x - lambd, 0), name="shrunk", derivative=lambda x, lambd=1.0: where(x > lambd, 1, 0))
 
 
 @pytest.mark.parametrize(
@@ -546,6 +563,99 @@ def test_whole_powers_of_negative_numbers():
 
 def _power(n):
     return lambda x: x**n
+
+
+@pytest.mark.parametrize(
+    "function, slope",
+    [
+        (lambda x: np.maximum(x, 0) ** 1.5, lambda x: 1.5 * np.sqrt(x)),
+        (lambda x: np.maximum(x, 0) ** 2.5, lambda x: 2.5 * x**1.5),
+        (lambda x: np.maximum(x, 0) ** 1.3, lambda x: 1.3 * x**0.3),
+        (lambda x: np.maximum(x, 0) * sqrt(np.maximum(x, 0)), lambda x: 1.5 * np.sqrt(x)),
+        (lambda x, n=1.5: np.maximum(x, 0) ** n, lambda x: 1.5 * np.sqrt(x)),
+    ],
+)
+def test_powers_of_what_is_0_on_one_side(function, slope):
+    f = fastact.activation(function, name="half")
+    x = np.array([-3.0, -0.5, 0.0, 0.25, 4.0])
+    np.testing.assert_allclose(f(x), function(x), rtol=1e-12)
+    np.testing.assert_allclose(f.grad(x), slope(np.maximum(x, 0)), rtol=1e-12)
+    assert np.isnan(f.grad(np.nan)) and f.record.kinks == ()
+
+
+@pytest.mark.parametrize(
+    "function, x0, at",
+    [
+        (lambda x: sqrt(np.maximum(x, 0)), 0, 0), (lambda x: np.maximum(x, 0) ** 0.1, 0, 0), (lambda x: sqrt(fabs(x)), 0, 0),
+        (lambda x: fabs(x) ** 0.3, 0, 0), (lambda x: fabs(x) ** 0.03, 0, 0), (lambda x: log1p(sqrt(fabs(x))), 0, 0),
+        (lambda x: x - sqrt(fabs(x)), 0, 1), (lambda x: np.sign(x) * sqrt(fabs(x)), 0, 0), (lambda x: sqrt(fabs(x - 2.3)), 2.3, 0),
+    ],
+)  # fmt: skip
+def test_infinite_slopes_are_warned_about(function, x0, at):
+    """It is continuous there, and both sides are right."""
+    said = f"steep: the derivative grows without bound towards x = {x0}, where it is taken as {at}"
+    with pytest.warns(fastact.ActivationWarning, match=re.escape(said)):
+        f = fastact.activation(function, name="steep")
+    x = np.array([x0 - 0.7, x0 + 0.7])
+    np.testing.assert_allclose(f.grad(x), (function(x + 1e-6) - function(x - 1e-6)) / 2e-6, rtol=1e-6)
+    assert f.record.kinks == (x0,) and f(float(x0)) == function(x0) and f.grad(float(x0)) == at
+    assert fastact.check(f).warnings == [said.removeprefix("steep: ")]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_parameter_as_exponent(dtype):
+    """As NumPy has it: whole exponents of negative numbers, 0 to the 0."""
+    f = fastact.activation(lambda x, n=2.0: x**n, name="raised")
+    x = np.array([-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0], dtype)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5 if dtype == np.float32 else 1e-13)
+    with np.errstate(all="ignore"):
+        for n in (-2.0, -1.0, 0.0, 0.5, 1.0, 2.0, 2.5, 3.0, 20.0):
+            close(f(x, n), x**n)
+            close(f(x, np.full(7, n)), x**n)
+            close(f.grad(x, n), n * x ** (n - 1) if n else 0 * x)
+    assert f(-3.0) == pytest.approx(9) and np.isnan(f.value_and_grad(np.nan)).all() and f.record.kinks == ()
+    assert f.record.definition == "x ** n" and fastact.check(f).passed and "import NAN" in fastact.export(f)
+    assert pickle.loads(pickle.dumps(f))(-3.0, 3.0) == pytest.approx(-27)
+
+
+def test_bases_that_are_positive_take_no_sign():
+    for function in (lambda x, n=2.0: fabs(x) ** n * x, lambda x, n=2.0, c=1.0: (1 + c * exp(x)) ** n, lambda x: np.maximum(x, 0) ** 1.3):
+        source = fastact.activation(function, name="raised", check=False).record.formula.custom.source
+        assert "ROUNDING_MAGIC" not in source, source
+
+
+INNER = fastact.activation(lambda x, b=1.0: x * tanh(b * x), name="inner")
+
+
+def test_linear_ones_are_wrong_unless_they_are_meant_to_be(capsys):
+    report = fastact.check(fastact.activation(lambda x: 2 * x, name="line", check=False))
+    assert report.linear and not report.passed and report.problems == ["it is linear: 2 * x"]
+    assert fastact.check("identity").linear and cli.main(["check", "identity"]) == 0
+    assert "identity: passed" in capsys.readouterr().out
+
+
+def test_activations_of_ones_own_inside_one():
+    x = np.linspace(-3, 3, 7)
+    t = np.tanh(2 * x)
+    outer = fastact.activation(lambda x: x * INNER(x), name="outer")
+    assert outer.record.definition == "x * x * tanh(x)" and np.allclose(outer(x), x * x * np.tanh(x))
+    given = fastact.activation(lambda x, c=2.0: INNER(x, b=c) + INNER(x, 0.5) + INNER(2.0), name="given")
+    assert np.allclose(given(x), x * t + x * np.tanh(0.5 * x) + 2 * np.tanh(2))
+    power = fastact.activation(lambda x, n=3.0: x**n, name="raised")
+    slope = fastact.activation(lambda x: power.grad(x) * power(x, n=2.0), name="slope")
+    assert np.allclose(slope(x), 3 * x**4) and np.allclose(slope.grad(x), 12 * x**3)
+
+
+def test_activations_of_ones_own_that_are_not_followed():
+    held, read = [INNER], pickle.loads(pickle.dumps(INNER))
+    for function, words in (
+        (lambda x: x * held[0](x), "inner, an activation of one's own .*call the Python function"),
+        (lambda x: x * read(x), "inner, which was unpickled, .*call the Python function"),
+        (lambda x: x * INNER(x, c=2), r"inner with these arguments .*takes \(x, b=1\)"),
+        (lambda x: INNER.backward(x, x), "inner.backward"),
+    ):
+        with pytest.raises(fastact.UnsupportedOperationError, match=words):
+            fastact.activation(function, name="outer")
 
 
 @pytest.mark.parametrize(
