@@ -2,7 +2,7 @@
 
 import functools
 
-from . import callables, pipeline
+from . import callables, dispatch, pipeline
 from .pipeline import NUMBERS, Program, Step
 
 
@@ -76,6 +76,8 @@ class Bias:
             if result is not None:
                 return result
         call = _Call(self.__name__, self.record, "value", x, b, axis, mask, scale, parameters)
+        for watcher in tuple(dispatch.watchers):  # while one is awake, there is no short cut
+            watcher.see_inside(self.__name__, self.record, (call.x, call.spread), call.given)
         out = call.outputs(out, ("y",), (call.shape,), call.dtype)
         (y,), _ = call.execute(_value(mask is not None, call.scale != 1), [], out)
         return y

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from . import callables, catalog, pipeline
+from . import callables, catalog, dispatch, pipeline
 from .pipeline import NUMBERS, Program, Step
 
 _PAPERS = {
@@ -54,6 +54,8 @@ class Gated:
             if result is not None:
                 return result
         call = _Call(self.__name__, self.record, "value", value, gate, axis, limit, value_offset, parameters)
+        for watcher in tuple(dispatch.watchers):  # while one is awake, there is no short cut
+            watcher.see_inside(self.__name__, self.record, (call.gate,), call.given, call.limit)
         (out,) = call.outputs(out, ("y",), (call.shape,), call.dtype)
         (y,), _ = call.execute(_value(call.limited, bool(call.offset)), [call.value, call.gate], (out,))
         return y
@@ -124,7 +126,7 @@ class Gated:
 
 def _halves(x, gate):
     """Value and gate of a plain array whose last axis has two halves, or None: then the general path decides."""
-    if type(x) is not np.ndarray or not x.ndim or x.shape[-1] % 2 or gate not in ("first", "second"):
+    if type(x) is not np.ndarray or not x.ndim or x.shape[-1] % 2 or not (isinstance(gate, str) and gate in ("first", "second")):
         return None
     half = x.shape[-1] // 2
     one, other = x[..., :half], x[..., half:]

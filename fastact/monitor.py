@@ -1,5 +1,6 @@
 """What activations do to a network: dead units, saturation, vanishing gradients, seen from the preactivations."""
 
+import functools
 import math
 import numbers
 import operator
@@ -23,22 +24,29 @@ LAYERS = 10  # how deep the network is that the estimate is for
 class _Tally:
     """Counts over preactivations, block by block; samples first, units behind."""
 
-    def __init__(self, record, shape, threshold, parameters=None):
-        self.record, self.shape, self.threshold, self.parameters = record, shape, threshold, parameters or {}
+    def __init__(self, record, shape, threshold, gated=False):
+        self.record, self.shape, self.threshold, self.gated = record, shape, threshold, gated
         self.alive = np.zeros(math.prod(shape), bool)
         self.samples = self.entries = self.saturated = self.flat = self.nan = self.infinite = 0
         self.squares = self.extent = 0.0
 
-    def add(self, x):
-        """Count one array of shape (samples, units)."""
+    def add(self, x, parameters=None, limit=math.inf):
+        """Count one array of shape (samples, units); parameters are numbers, or arrays of that shape and dtype.
+
+        Beyond the limit, which a gated unit may have, the derivative is 0.
+        """
         rows = max(1, _BLOCK // max(1, x.shape[1]))
         for start in range(0, len(x), rows):
-            self._block(np.ascontiguousarray(x[start : start + rows]))
+            part = slice(start, start + rows)
+            given = {k: np.ascontiguousarray(p[part]) if isinstance(p, np.ndarray) else p for k, p in (parameters or {}).items()}
+            self._block(np.ascontiguousarray(x[part]), given, limit)
         self.samples += len(x)
         self.entries += x.size
 
-    def _block(self, x):
-        slope = np.abs(self._slope(x))
+    def _block(self, x, parameters, limit):
+        slope = np.abs(self._slope(x if limit == math.inf else np.minimum(x, limit), parameters))
+        if limit != math.inf:
+            slope[x > limit] = 0
         known = slope == slope
         if not known.all():
             self.nan += int(slope.size - known.sum())
@@ -51,14 +59,15 @@ class _Tally:
         finite = np.minimum(slope, 1e15).astype(np.float64, copy=False)
         self.squares += float(np.dot(finite.ravel(), finite.ravel()))
 
-    def _slope(self, x):
+    def _slope(self, x, parameters):
         precision = x.dtype.name
         backend = dispatch.choose(self.record, "grad", precision).backend
         if backend != "numpy" and dispatch.ready(self.record, "grad", precision, backend):
             from .callables import own
 
-            return own(self.record).grad(x, **self.parameters)
-        return values(self.record, precision, self.parameters)(x)[1]  # compiles nothing
+            return own(self.record).grad(x, **parameters)
+        given = {k: p.reshape(-1) if isinstance(p, np.ndarray) else p for k, p in parameters.items()}
+        return values(self.record, precision, given)(x.reshape(-1))[1].reshape(x.shape)  # compiles nothing
 
     def result(self, name=None):
         units = max(1, self.alive.size)
@@ -68,7 +77,7 @@ class _Tally:
             dead=float(np.count_nonzero(~self.alive)) / units if self.samples else 0.0, saturated=self.saturated / max(1, self.entries),
             flat=self.flat / max(1, self.entries),
             gain=math.sqrt(self.squares / entries), nan=self.nan, infinite=self.infinite, threshold=self.threshold,
-            dead_units=~self.alive.reshape(self.shape),
+            dead_units=~self.alive.reshape(self.shape), _gated=self.gated,
         )  # fmt: skip
 
 
@@ -109,6 +118,8 @@ class Health:
         Which units are dead.
     """
 
+    _gated = False  # of a gate: the gradient goes back through the value too, and the gain does not say how much of it
+
     def __init__(self, **found):
         self.__dict__.update(found)
 
@@ -140,7 +151,7 @@ class Health:
                 f"{self.saturated:.0%} of the entries are saturated (derivative below {self.threshold:g}): the inputs are too large for {self.activation}. "
                 "Try smaller first weights (divide by the root of the number of inputs), normalised inputs, or silu, gelu or leaky_relu"
             )
-        elif self.gain < 0.5:
+        elif self.gain < 0.5 and not self._gated:
             steep = np.abs(values(catalog.find(self.activation))(np.linspace(-4, 4, 161))[1]).max() > 0.9 if self.activation in catalog.records() else False
             instead = (
                 f"Most inputs lie where {self.activation} has little slope: try normalised inputs, or weights of variance 2 / inputs"
@@ -148,13 +159,13 @@ class Health:
                 else "Try relu, silu or gelu in hidden layers, and keep sigmoid and tanh for the output"
             )
             found.append(f"the gradient shrinks to {self.gain:.2g} in each layer, to {self.through():.1e} in {LAYERS} of them: it vanishes on its way. {instead}")
-        elif self.gain > 1.5:
+        elif self.gain > 1.5 and not self._gated:
             found.append(f"the gradient grows {self.gain:.2g} times in each layer: it explodes in deep networks. Try smaller weights, or clip gradients")
         return found
 
     def as_dict(self):
         """The numbers, for JSON."""
-        return {k: v for k, v in self.__dict__.items() if k != "dead_units"} | {"through": self.through(), "advice": self.advice}
+        return {k: v for k, v in self.__dict__.items() if k not in ("dead_units", "_gated")} | {"through": self.through(), "advice": self.advice}
 
     def __repr__(self):
         return f"<health of {self.name}: {self.dead:.1%} dead, {self.saturated:.1%} saturated, gain {self.gain:.3g}>"
@@ -224,7 +235,14 @@ def health(activation, preactivations, axis=0, *, threshold=0.01):
 _ENTRIES = 4_096  # looked at in one call
 _BURST_CALLS, _FEWEST, _BURST_SECONDS = 32, 16, 0.01  # then there is a rest; the first burst is what a short block pays
 _REST = 120  # times what a burst took: with what that leaves out, under 2% of the time
-_CALL_SECONDS = 1.5e-5  # what the general path costs a call
+_CALL_SECONDS, _INSIDE_SECONDS = 1.5e-5, 3e-5  # what the general path costs a call; one of bias or a gated unit
+_FRONT_END = {__name__, *(f"{__package__}.{name}" for name in ("callables", "gating", "biasing"))}  # whose frames are not the program's
+
+
+def _given(function, args, kwargs):
+    """The parameters of one call, by name; errors are those that the call will give."""
+    _, inputs, *_ = function._bind(args, kwargs)
+    return dict(zip(function._accepted, inputs[1:], strict=True))
 
 
 class Watch:
@@ -276,35 +294,57 @@ class Watch:
         self._timer.start()
 
     def see(self, function, args, kwargs):
-        """Look at one call; errors in it are the call's own, and come later."""
-        if not self._awake or not args or not isinstance(args[0], np.ndarray) or args[0].dtype.kind != "f" or args[0].ndim == 0 or not args[0].size:
+        """Look at a call of an activation; errors in it are the call's own, and come later."""
+        if not self._awake or not args or not function.record.also.keys().isdisjoint(kwargs):  # that comes again, as the call that it means
+            return
+        self._seen(args[0], lambda: self._look(function.record.name, function.record, args[:1], _given(function, args, kwargs)))
+
+    def see_inside(self, name, record, terms, parameters, limit=None):
+        """Look at what another call computes an activation of: a sum of arrays; `limit` is a gated unit's, and bounds it above."""
+        if not self._awake:
+            return
+        given = dict(zip([p.name for p in record.parameters], parameters, strict=True))
+        self._seen(terms[0], lambda: self._look(name, record, terms, given, limit), _INSIDE_SECONDS)
+
+    def _seen(self, x, look, cost=_CALL_SECONDS):
+        if not isinstance(x, np.ndarray) or not (x.dtype.kind == "f" or is_half(x.dtype)) or x.ndim == 0 or not x.size:
             return
         start = time.perf_counter()
         with self._lock:
             try:
-                self._look(function, args, kwargs)
-            except (TypeError, ValueError, LookupError):
+                with np.errstate(all="ignore"):
+                    look()
+            except (TypeError, ValueError, LookupError, RuntimeError):  # the last from broadcasting more than 32 dimensions
                 return
             finally:
-                took = time.perf_counter() - start + _CALL_SECONDS
+                took = time.perf_counter() - start + cost
                 self._calls, self._spent, self.cost = self._calls + 1, self._spent + took, self.cost + took
                 enough = _BURST_CALLS if self._spent < _BURST_SECONDS else _FEWEST
                 if self._open and self._awake and self._calls >= enough:
                     self._rest()
 
-    def _look(self, function, args, kwargs):
-        record = function.record
-        given = dict(zip([p.name for p in record.given("value")], args[1:], strict=False)) | {
-            p.name: kwargs[p.name] for p in record.parameters if p.name in kwargs
-        }
-        given = {k: float(v) for k, v in given.items() if np.ndim(v) == 0}
-        x = args[0]
-        x = x if x.ndim > 1 else x[None]
-        frame = sys._getframe(3)
-        while frame.f_back is not None and frame.f_globals.get("__name__") == function.__class__.__module__:  # the front end's own
+    def _look(self, name, record, terms, parameters, limit=None):
+        varying = {k: np.asarray(p) for k, p in parameters.items() if np.ndim(p)}
+        shape = terms[0].shape if len(terms) == 1 and not varying else np.broadcast_shapes(*[a.shape for a in (*terms, *varying.values())])
+        width = shape[1:] if len(shape) > 1 else shape
+        units = math.prod(width)
+        rows = max(1, _ENTRIES // max(1, units))
+
+        def sampled(a):
+            a = a if a.shape == shape else np.broadcast_to(a, shape)
+            a = a if a.ndim > 1 else a[None]
+            return _floats(a[:: -(-len(a) // rows)]).reshape(-1, units)
+
+        x = functools.reduce(np.add, map(sampled, terms))
+        if varying:  # what they have in common is what the call computes in
+            varying = {k: sampled(p) for k, p in varying.items()}
+            dtype = np.result_type(x, *varying.values())
+            x, parameters = x.astype(dtype, copy=False), parameters | {k: p.astype(dtype, copy=False) for k, p in varying.items()}
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_globals.get("__name__") in _FRONT_END:
             frame = frame.f_back
         owner = frame.f_locals.get("self")
-        key = record, x.shape[1:], frame.f_code, frame.f_lineno, id(owner) if owner is not None else None
+        key = name, record, width, frame.f_code, frame.f_lineno, id(owner) if owner is not None else None
         tally = self._tallies.get(key)
         if tally is None:
             if owner is not None:
@@ -312,10 +352,9 @@ class Watch:
                     self._owners[key] = weakref.ref(owner)
                 except TypeError:
                     self._owners[key] = owner  # kept, so that its id is not used again
-            tally = self._tallies[key] = _Tally(record, x.shape[1:], self.threshold, given)
-            self._labels[key] = f"{record.name} {'x'.join(map(str, x.shape[1:]))} {os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
-        rows = max(1, _ENTRIES // max(1, math.prod(x.shape[1:])))
-        tally.add(_floats(x[:: -(-len(x) // rows)]).reshape(-1, math.prod(x.shape[1:])))
+            tally = self._tallies[key] = _Tally(record, width, self.threshold, limit is not None)
+            self._labels[key] = f"{name} {'x'.join(map(str, width))} {os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+        tally.add(x, parameters, math.inf if limit is None else limit)
 
     @property
     def layers(self):
@@ -324,20 +363,23 @@ class Watch:
 
     @property
     def through(self):
-        """What is left of a gradient behind all the layers, if the weights between them neither stretch nor shrink it."""
-        return math.prod(layer.gain for layer in self.layers)
+        """What is left of a gradient behind all the layers but gated units, if the weights between them neither stretch nor shrink it."""
+        return math.prod(layer.gain for layer in self.layers if not layer._gated)
 
     def __str__(self):
         layers = self.layers
         if not layers:
-            return "no activation was called"
+            return "no activation was seen: only calls for a value are, of activations, bias and gated units, with an array of floats"
         width = max(5, *(len(layer.name) for layer in layers))
         lines = [f"{'layer'.ljust(width)}  samples    dead  saturated    gain  not finite"]
         lines += [
             f"{layer.name.ljust(width)}  {layer.samples:7,}  {layer.dead:6.1%}  {layer.saturated:9.1%}  {layer.gain:6.3f}  {layer.nan + layer.infinite:10,}"
             for layer in layers
         ]  # fmt: skip
-        lines.append(f"through all {len(layers)} layers a gradient is multiplied by about {self.through:.2g}, besides what the weights do")
+        count = sum(not layer._gated for layer in layers)
+        if count:
+            which = "" if count == len(layers) else " that are not gated"
+            lines.append(f"through all {count} layers{which} a gradient is multiplied by about {self.through:.2g}, besides what the weights do")
         said = dict.fromkeys(f"{layer.name}: {text}" for layer in layers for text in layer.advice)
         return "\n".join([*lines, *said])
 
@@ -355,7 +397,11 @@ def watch(threshold=0.01):
     It looks at samples, in bursts with rests between them: the first burst takes some 10 ms, and in the long run less than 3% of the time
     is spent. A layer is a place in the
     program that calls an activation, on arrays of one width; where that place is a method, each object is a layer of its own. Value calls
-    are looked at: ``f(x)`` and ``f.value_and_grad(x)``, before they overwrite anything.
+    on arrays of floats are looked at: ``f(x)`` and ``f.value_and_grad(x)``, before they overwrite anything, each with its own parameters.
+
+    So are `bias`, whose preactivation is ``x + b``, and gated units, of which it is the gate: beyond a `limit` its derivative is 0. A gradient
+    goes back through the value of a gated unit too, so `through` leaves them out. Not seen are lists and integers, derivatives on their own,
+    ufuncs called as such, and softmax and its family, which have no derivative by element.
 
     Parameters
     ----------

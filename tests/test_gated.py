@@ -312,3 +312,12 @@ def test_parameters_beyond_the_dtype(backend):
     one = np.ones(2, np.float32)
     np.testing.assert_array_equal(fastact.gated("elu")(one, -one, alpha=1e300), [-np.inf, -np.inf])
     assert np.isnan(fastact.gated("elu")(one, -one, alpha=np.nan)).all()
+
+
+def test_gates_that_are_more_than_arrays(tmp_path):
+    value, gate = (np.linspace(-1, 1, 8, dtype=np.float32).reshape(2, 4) * i for i in (1, 3))
+    stored = np.memmap(tmp_path / "gate", np.float32, "w+", shape=gate.shape)
+    stored[:] = gate
+    for given in (stored, gate.view(np.matrix), np.ma.array(gate)):
+        support.same_bits(fastact.swiglu(value, given), fastact.swiglu(value, gate), type(given).__name__)
+        support.all_same_bits(fastact.swiglu.backward(value, value, given), fastact.swiglu.backward(value, value, gate), type(given).__name__)
