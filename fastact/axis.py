@@ -391,7 +391,7 @@ def _documented(missing="0", result="Of the shape of `x`.", ragged=True):
 
     def mark(function):
         shared = _ARGUMENTS.strip("\n").format(missing=missing, result=result).replace("<lengths>\n", _RAGGED if ragged else "\n")
-        function.__doc__ = function.__doc__.replace("    <arguments>\n", shared + "\n")
+        function.__doc__ = (function.__doc__ or "").replace("    <arguments>\n", shared + "\n")
         return function
 
     return mark
@@ -944,8 +944,10 @@ def maxout(x, axis=-1, *, out=None, dtype=None):
     result = _result_type(x.dtype if dtype is None else _as_dtype(dtype), "x" if dtype is None else "dtype")
     shape = tuple(n for d, n in enumerate(x.shape) if d != axes[0])
     given = None if out is None else _checked_out(out, shape, result)
-    which = x.argmax(axes[0])
-    y = np.take_along_axis(x, np.expand_dims(which, axes[0]), axes[0]).reshape(shape)
+    pieces = _of_three(x, axes[0])
+    which = pieces.argmax(1)
+    y = np.take_along_axis(pieces, which[:, None], 1).reshape(shape)
+    which = which.reshape(shape)[()]
     if given is None:
         return y.astype(result, copy=False)[()], which
     np.copyto(given, y, casting="unsafe")
@@ -993,9 +995,16 @@ def _maxout_backward(grad_output, which, pieces, axis=-1, *, out=None, dtype=Non
     result = _result_type(g.dtype if dtype is None else _as_dtype(dtype), "grad_output" if dtype is None else "dtype")
     dx = np.zeros(shape, result) if out is None else _checked_out(out, shape, result)
     g = g.copy() if np.may_share_memory(g, dx) else g
-    dx[...] = 0
-    np.put_along_axis(dx, np.expand_dims(which, at[0]), np.expand_dims(g, at[0]).astype(dx.dtype), at[0])
+    pieces = np.zeros(_of_three(dx, at[0]).shape, dx.dtype)
+    spread = (pieces.shape[0], 1, pieces.shape[2])
+    np.put_along_axis(pieces, which.reshape(spread), g.astype(dx.dtype).reshape(spread), 1)
+    dx[...] = pieces.reshape(shape)
     return dx
+
+
+def _of_three(x, axis):
+    """An array with the axes before this one as one, and those behind it: NumPy indexes no more than 63."""
+    return x.reshape(math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :]))
 
 
 _attach(maxout, _maxout_backward)

@@ -16,7 +16,7 @@ import numpy as np
 from . import catalog, describe, dispatch, executor, language
 from .backends import cython, numba
 from .backends import numpy as numpy_backend
-from .errors import ActivationError
+from .errors import ActivationError, not_an_array
 
 _UFUNC_OPTIONS = ("where", "casting", "order", "dtype", "subok", "signature")
 _FLOATS = {np.dtype(name): name for name in catalog.HELD if name != "bfloat16"}  # that is ml_dtypes' to bring
@@ -408,10 +408,8 @@ class Function(Runner):
         for name, value in zip(names, inputs, strict=False):
             try:
                 arrays[name] = value if isinstance(getattr(value, "dtype", None), np.dtype) and hasattr(value, "shape") else np.asarray(value)
-            except ValueError:
-                return ValueError(f"{self.__qualname__}: {name} is ragged; give rows of equal length")
-            except TypeError as refused:
-                return TypeError(f"{self.__qualname__}: {name} can't be an array ({refused}); give real numbers")
+            except (TypeError, ValueError) as refused:
+                return not_an_array(self.__qualname__, name, value, refused)
             dtype = arrays[name].dtype
             if dtype.kind == "c":
                 return TypeError(f"{self.__qualname__}: {name} is complex ({dtype}); activations take real numbers, such as {name}.real")
@@ -618,8 +616,10 @@ def _parameter(function, name, value):
         return value
     try:
         array = np.asarray(value)
-    except ValueError:
-        raise ValueError(f"{function.__qualname__}: {name} is ragged; give rows of equal length") from None
+    except ActivationError:  # a user's function is being followed
+        raise
+    except ValueError as refused:
+        raise not_an_array(function.__qualname__, name, value, refused) from None
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{function.__qualname__}: {name}: expected a real number or an array of them, not dtype {array.dtype}")
     if hasattr(value, "__array_ufunc__"):

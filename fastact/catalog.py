@@ -178,7 +178,7 @@ def record_of(name, formula):
         from_output=by_output,
         nonnegative=getattr(by_output, "nonnegative", ()),
         parameters=tuple(parameters),
-        summary=formula.__doc__.strip().splitlines()[0],
+        summary=(formula.__doc__ or "").partition("\n")[0],  # none with -OO
         **entry,
     )
 

@@ -448,7 +448,7 @@ def parser():
 
     def command(name, function, *examples, as_json=True):
         made = commands.add_parser(
-            name, help=function.__doc__.split("\n")[0], description=function.__doc__,
+            name, help=(function.__doc__ or "").split("\n")[0], description=function.__doc__,
             epilog="\n  ".join(["examples:" if len(examples) > 1 else "example:", *[f"{PROGRAM} {example}" for example in examples]]),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )  # fmt: skip
@@ -544,6 +544,9 @@ def main(arguments=None):
     int
         The exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):  # a terminal of few characters gets ? for the others
+        if getattr(stream, "errors", "") == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
     options = parser().parse_args(arguments)
     try:
         options.function(options)

@@ -136,13 +136,14 @@ def known_accuracy(name):
 
 
 def set_accuracy(name):
-    """Choose how accurate all calls are, in all threads.
+    """Choose how accurate all calls of activations are, in all threads.
 
     Parameters
     ----------
     name : {"default", "high"}
         ``default`` computes float32 in float32, within the bound that each activation promises. ``high`` computes float32 in float64 and
-        rounds once: at most 0.51 ULP, at a quarter to two thirds of the speed. float64, float16 and bfloat16 are computed alike by both.
+        rounds once: at most 0.51 ULP, at a quarter to two thirds of the speed. float64, float16 and bfloat16 are computed alike by both;
+        so are gates, biases, gradients of parameters and functions along an axis, and what the ufuncs compute.
 
     Raises
     ------

@@ -29,5 +29,12 @@ class DerivativeError(ActivationError):
         self.x, self.numbers = x, numbers
 
 
+def not_an_array(who, name, value, error):
+    """The error of a value that NumPy made no array of, and said so by `error`."""
+    if isinstance(error, ValueError) and isinstance(value, (list, tuple)):
+        return ValueError(f"{who}: {name} is ragged; give rows of equal length")
+    return type(error)(f"{who}: {name} can't be an array ({error}); give real numbers")
+
+
 class ActivationWarning(UserWarning):
     """An activation that works, but not everywhere: NaN, overflow or lost digits, with the x where they begin."""

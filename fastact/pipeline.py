@@ -14,7 +14,7 @@ import numpy as np
 from . import catalog, dispatch, executor
 from .backends import cython, numba
 from .backends import numpy as numpy_backend
-from .errors import ActivationError
+from .errors import ActivationError, not_an_array
 
 BLOCK = 16_384  # elements: as the NumPy backend's
 PIECE = 65_536  # elements that a Python thread takes at once; also where the sum of one piece ends and the next one's begins
@@ -299,8 +299,8 @@ class Arguments:
             a = np.asarray(value)
         except ActivationError:  # a user's function is being followed
             raise
-        except ValueError:
-            raise ValueError(f"{self.who}: {name} is ragged; give rows of equal length") from None
+        except ValueError as refused:
+            raise not_an_array(self.who, name, value, refused) from None
         if a.dtype.kind == "c":
             raise TypeError(f"{self.who}: {name} is complex ({a.dtype}); activations take real numbers, such as {name}.real")
         if not (a.dtype.kind in "biuf" or is_half(a.dtype)) or a.dtype.itemsize > 8:
@@ -313,8 +313,8 @@ class Arguments:
         """A mask as an array of bytes that broadcasts to `shape`."""
         try:
             a = np.asarray(value)
-        except ValueError:
-            raise ValueError(f"{self.who}: {name} is ragged; give rows of equal length") from None
+        except ValueError as refused:
+            raise not_an_array(self.who, name, value, refused) from None
         if a.dtype.kind not in "bui" or a.dtype.itemsize > 1:
             raise TypeError(f"{self.who}: {name} has dtype {a.dtype}; give booleans (or bytes), such as {name} != 0")
         self.broadcasts(name, a.shape, shape)

@@ -6,7 +6,7 @@ import numbers
 import numpy as np
 
 from .callables import get
-from .errors import ActivationError
+from .errors import ActivationError, not_an_array
 from .pipeline import is_half
 
 
@@ -65,8 +65,8 @@ def rrelu_training(x, rng, lower=1 / 8, upper=1 / 3):
         array = np.asarray(x)
     except ActivationError:  # a user's function is being followed
         raise
-    except ValueError:
-        raise ValueError("rrelu_training: x is ragged; give rows of equal length") from None
+    except ValueError as refused:
+        raise not_an_array("rrelu_training", "x", x, refused) from None
     slopes = rng.uniform(lower, upper, array.shape)
     dtype = array.dtype if array.dtype.kind not in "biu" else np.result_type(array.dtype, np.float32)
     if dtype.kind != "f" and not is_half(dtype):

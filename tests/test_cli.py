@@ -37,6 +37,22 @@ def test_help_has_examples_that_parse(command, capsys):
         assert cli.parser().parse_args(example.split()).function.__doc__ in text
 
 
+def test_without_docstrings():
+    code = (
+        "import fastact, numpy as np\nfrom fastact import cli\n"
+        "assert fastact.gelu.__doc__ and not fastact.get.__doc__\n"
+        "fastact.softmax(fastact.swiglu(np.ones((2, 4))))\n"
+        "fastact.activation(lambda x: x * fastact.sigmoid(2 * x), name='mine')(1.0)\n"
+        "[cli.main(words.split()) for words in ('info', 'list', 'explain gelu', 'check relu')]"
+    )
+    assert "relu" in support.isolated(code, PYTHONOPTIMIZE=2).stdout
+
+
+def test_a_terminal_of_few_characters():
+    there = support.isolated("from fastact import cli; print(cli.main(['info']))", PYTHONIOENCODING="ascii", PYTHONUTF8=0).stdout
+    assert "threads" in there and there.endswith("0\n")
+
+
 def test_help_lists_every_command(capsys):
     assert run("--help") == cli.OK
     text = capsys.readouterr().out

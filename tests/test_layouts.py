@@ -593,6 +593,21 @@ def test_objects_that_refuse_to_be_arrays(backend):
         fastact.elu.backward(Tensor(), np.ones(3))
 
 
+@pytest.mark.parametrize("error", [TypeError, ValueError])
+def test_objects_that_say_why_they_are_no_arrays(error):
+    class Far:
+        def __array__(self, dtype=None, copy=None):
+            raise error("call .get() first")
+
+    one = np.ones(3)
+    for call in (
+        lambda: fastact.gelu(Far()), lambda: fastact.prelu(one, Far()), lambda: fastact.swiglu(Far()), lambda: fastact.bias("relu")(one, Far()),
+        lambda: fastact.rrelu_training(Far(), rng=np.random.default_rng(0)),
+    ):  # fmt: skip
+        with pytest.raises(error, match="call .get.. first"):
+            call()
+
+
 def test_many_dimensions(backend):
     """More than numpy.broadcast_shapes knows."""
     x = np.ones((1,) * 40 + (2,), np.float32)

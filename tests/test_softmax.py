@@ -521,6 +521,13 @@ def test_maxout():
     assert fastact.maxout(x, out=out)[0] is out
 
 
+def test_maxout_of_as_many_dimensions_as_there_are():
+    x = np.arange(4.0).reshape((1,) * 63 + (4,))
+    y, which = fastact.maxout(x)
+    assert y.shape == which.shape == (1,) * 63 and which.item() == 3
+    np.testing.assert_array_equal(fastact.maxout.backward(y, which, 4).ravel(), [0, 0, 0, 3])
+
+
 def test_gumbel_softmax():
     """Draws follow the probabilities."""
     logits = np.log(np.array([0.2, 0.3, 0.5]))
