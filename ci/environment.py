@@ -85,7 +85,7 @@ class Environment:
         if before["sources"] == sources and set(extras) <= set(before["extras"]):
             return
         wanted = sorted({*before["extras"], *extras})
-        say(f"Installing fastact with its extras {', '.join(wanted)}: compiling takes a minute or two")
+        say(f"Installing fastact with its extras {', '.join(wanted)}: compiling takes some minutes")
         for left in (ROOT / "build").glob("lib*"):  # setuptools would install what an earlier build left there
             shutil.rmtree(left)
         self.pip("install", "--quiet", f"{ROOT}[{','.join(wanted)}]")
