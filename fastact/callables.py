@@ -158,13 +158,13 @@ def ufunc_of(record, mode, backend, full=False, accuracy="default"):
         [row(held) for held in catalog.HELD if held != "bfloat16"],
     )  # fmt: skip
     _extend(lambda: add(*row("bfloat16")))
-    return made
+    return _belongs(made)
 
 
 def _compiled_ufunc(runner, record, mode, full, accuracy):
     made = runner.make_ufunc(record.ufunc_name(mode), describe.one_line(record, mode), full, accuracy == "high")
     _extend(lambda: runner.add_bfloat16(made, full))
-    return made
+    return _belongs(made)
 
 
 @functools.cache
@@ -248,7 +248,7 @@ class Function(Runner):
         made = self._own.get((mode, full, accuracy))
         if made is None:
             made = _compiled_ufunc(self._runners[mode], self.record, mode, full, accuracy)
-            made = self._own.setdefault((mode, full, accuracy), _belongs(made))
+            made = self._own.setdefault((mode, full, accuracy), made)
         return made
 
     @property
@@ -270,7 +270,7 @@ class Function(Runner):
         backend = dispatch.choose(self.record, mode, "float32", "auto").backend
         if cython.frontend is not None and backend != "numpy":
             return self._own_ufunc(mode, False, "default")
-        return _belongs(ufunc_of(self.record, mode, backend))
+        return ufunc_of(self.record, mode, backend)
 
     # The general path
 
