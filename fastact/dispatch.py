@@ -273,8 +273,8 @@ def measured(record, mode, precision, backend):
     row = tuning()["ns_per_element"].get(record.kernel_name, {}).get(mode, {}).get(language.type_of(precision), {})
     if backend != "cython":
         return row.get(backend)
-    levels = cython.levels()  # the best one first; one that nobody measured costs no more than the next
-    return next((row[key] for level in levels[levels.index(cython.level()) :] if (key := f"cython-{level}") in row), None)
+    # A level that nobody measured costs no more than the next.
+    return next((row[key] for level in cython.loaded_and_lower() if (key := f"cython-{level}") in row), None)
 
 
 def ready(record, mode, precision, backend):

@@ -49,6 +49,13 @@ def level():
     return _table()[0] if available() else None
 
 
+@functools.cache
+def loaded_and_lower():
+    """The level of the loaded kernels, and those below it."""
+    supported = levels()
+    return supported[supported.index(level()) :]
+
+
 def kernel(record, mode, precision, varying=False):
     """The address of a kernel, or 0 where there is none (a user's own activation); for a reduced precision that of its type, if need be."""
     found, name = _table()[1], record.kernel_name
