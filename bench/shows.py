@@ -341,6 +341,21 @@ def precisions(show):
             show.add(claim, ">= 0.35", measure(), "default", "high", least=0.35, again=measure)
 
 
+def saturated(show):
+    """Measure inputs far out, where a function is flat, against ordinary ones: where something underflows on the way, an Intel processor waits."""
+    size = MIDDLE[0]
+    for record in catalog.records().values():
+        claim = f"{record.name}, float32, value_and_grad, {size:,}: the time of saturated units over that of others"
+        if record.domain or not show.wants(claim):
+            continue
+        ordinary = peers.fastact_way(peers.Case(record, "value_and_grad", "float32", size))
+        x = np.random.default_rng(0).uniform(240, 1200, size)
+        x[::2] *= -1
+        far = ordinary._replace(names=ordinary.names | {"x": x.astype(np.float32)})
+        measure = functools.partial(show.alternate, {"saturated": far, "others": ordinary})
+        show.add(claim, "<= 1.2", measure(), "saturated", "others", most=1.2, again=measure)
+
+
 def along_an_axis(show):
     """Measure softmax and log_softmax, forward and backward, over rows of several lengths."""
     import test_rows
@@ -458,7 +473,7 @@ def main():
     options = options.parse_args()
     busy = _busy()
     show, start = Show(options.rounds, options.only), time.perf_counter()
-    for part in (overhead, imports, bound_by_memory, throughput, precisions, along_an_axis, gated, fused, own_activations, large):
+    for part in (overhead, imports, bound_by_memory, throughput, precisions, saturated, along_an_axis, gated, fused, own_activations, large):
         part(show)
     counts = {verdict: sum(row["verdict"] == verdict for row in show.rows) for verdict in ("pass", "FAIL", "unsteady", "not measured")}
     print()

@@ -54,6 +54,7 @@ from .primitives import (
     PHI_NEAR_REST,
     PI,
     PI_LOW,
+    ROOT_ABOVE_0,
     SINE_REACH,
     SQRT2,
     SQRT2_LOW,
@@ -88,6 +89,7 @@ from .primitives import (
     sine_square,
     small_log1p,
     square_exp_parts,
+    tail_log1p,
     times_exp,
     whole_exp,
     whole_expm1,
@@ -102,7 +104,8 @@ LOGIT_SMALL, LOGIT_SCALE, LOGIT_SHIFT = 2.0**-60, 2.0**100, 100 * math.log(2)  #
 TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
 THIRD_LOW = constant(**coefficients.THIRD_LOW)
 EXPM1_REACH = -0.34  # from here to 0 expm1 is its polynomial
-TANH_REACH = constant(float32=11.0, float64=21.7)  # x times gelu_tanh's sigmoid is 0 from here on
+MISH_ABOVE_0 = constant(float32=2.0**-42, float64=2.0**-340)  # twice its third power is a normal number
+TANH_REACH = constant(float32=11.115, float64=21.842)  # x times gelu_tanh's sigmoid is 0 from here on
 
 # --- Piecewise linear ----------------------------------------------------------------------------------------------------
 
@@ -746,7 +749,7 @@ def log1p_exp(v, low):
     q, n = exp_parts_less(-v, low)
     p = power(n)
     z = fma(p, q, p)
-    return small_log1p(z), z, fma(p, q, p + 1)
+    return tail_log1p(z), z, fma(p, q, p + 1)
 
 
 @activation(
@@ -821,8 +824,9 @@ def squareplus_from_output(y, b=4.0):
 @fission(0.3)
 def sqrtsoftplus(x):
     """Square root of softplus: sqrt(log(1 + exp(x)))."""
-    h = exp(-0.5 * minimum(abs(x), 2 * EXP_REACH))  # its square may be 0 where it is not
-    z = h * h
+    h = exp(-0.5 * minimum(abs(x), 2 * EXP_REACH))
+    root = maximum(h, ROOT_ABOVE_0)
+    z = root * root
     v = z / (2 + z)
     w = v * v
     g = sqrt(fma(w, polynomial(w, LOG1P), 2) / (2 + z))  # sqrt(log1p(z) / z)
@@ -934,7 +938,8 @@ def gelu_tanh(x):
     w = biased_exp_times(a, q, n) / d
     right = w - a
     m = biased_exp_times(fma(slope_low, right, fma(slope, right, 1)), q, n)
-    return gated(x, w, fma(-m, biased_exp(q, n) / d, m) * UNBIAS)  # m / d with the roundings of the denominator made small
+    left = fma(-m, biased_exp(q, n) / d, m) * UNBIAS  # m / d with the roundings of the denominator made small
+    return gated(x, w, copysign(left, m))  # where both are 0 too
 
 
 @activation(
@@ -964,7 +969,7 @@ def gelu(x):
     value = fma(select(far, q, x), select(far, tail, fma(x, over, 0.5)), select(far, select(x > 0, x, -0.0) + tail, -0.0))
     left = fma(-a, PHI0 * UNBIAS, d / below)
     middle = fma(square, rest, fma(PHI0, q, PHI0_LOW))
-    step = select(far, select(x > 0, 1, 0), fma(x, 2 * PHI0, 0.5))
+    step = select(far, select(x > 0, 1, -0.0), fma(x, 2 * PHI0, 0.5))
     # What is too small for a number keeps the sign.
     return copysign(value, x), fma(select(far, copysign(fma(p, q, p), -x), x), select(far, left, middle), step)
 
@@ -1005,7 +1010,7 @@ def mish(x):
     a = minimum(abs(x), EXP_REACH)
     q, n = exp_parts(-a)
     m = 1 + q
-    z = m * power(n)
+    z = maximum(m * power(n), MISH_ABOVE_0)  # below that it adds nothing, and products would underflow
     # x < 0: m * (z + 2) over d = z * (z + 2) + 2; else 1 less 2 * z * z over d = z * (2 * z + 2) + 1. What roundings lose is kept
     # where it counts: `rest` of d, `top_low` and `low` of what d and its square divide.
     s = select(x < 0, z, z + z)
@@ -1029,7 +1034,7 @@ def mish(x):
     rr = r * r
     near = over * rr
     slope = fma(rr, fma(-square, near, over) + fma(-near, fma(rest + rest, d, product_rest(d, d, square)), low), near)
-    return select(x < 0, scale(ratio * -a, n), fma(-a, ratio, x)), select(x < 0, scale(slope, n), slope)
+    return select(x < 0, scale(select(x < 0, ratio, 1) * -a, n), fma(-a, ratio, x)), select(x < 0, scale(slope, n), slope)
 
 
 @activation(

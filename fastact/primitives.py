@@ -37,6 +37,8 @@ MAGIC_LN2 = constant(**{p: c * 2 * float(getattr(ROUNDING_MAGIC, p)) for p, c in
 LN2_RATIO = constant(**{p: low / coefficients.LN2_HIGH[p] for p, low in coefficients.LN2_LOW.items()})
 INFINITY = float("inf")
 NAN = float("nan")
+ABOVE_0 = constant(float32=2.0**-31, float64=2.0**-255)  # its fourth power is a normal number, and 1 + its square is 1
+ROOT_ABOVE_0 = constant(float32=2.0**-15, float64=2.0**-127)  # half its square is ABOVE_0
 LARGEST = constant(float32=(2 - 2**-23) * 2.0**127, float64=(2 - 2**-52) * 2.0**1023)
 UNBIAS = constant(float32=2.0**-POWER_BIAS.float32, float64=2.0**-POWER_BIAS.float64, single=2.0**-POWER_BIAS.single)
 PHI0 = constant(**coefficients.PHI0)  # the normal density at 0
@@ -54,9 +56,10 @@ MILLS_0, MILLS_1 = (constant(**{precision: terms[i] for precision, terms in MILL
 MILLS_REST = {precision: terms[2:] for precision, terms in MILLS.items()}
 MILLS_K = constant(**coefficients.MILLS_K)
 MILLS_R0 = constant(**coefficients.MILLS_R0)
-EXP_REACH = constant(float32=110.0, float64=760.0, single=200.0)  # x * exp(-x) is 0 from here on; in float64 for float32 so is any float32 times it
+# From a reach on `biased_power` is 0, and nothing that is multiplied by it underflows, which costs an Intel processor some 150 cycles.
+EXP_REACH = constant(float32=115.7, float64=778.2, single=200.0)  # x * exp(-x) is 0 from here on; in float64 for float32 so is any float32 times it
 SQUARE_REACH = constant(float32=2.0**62, float64=2.0**510)  # the square of this is finite, and what is added to it is lost
-ERFC_REACH = constant(float32=10.6, float64=27.57, single=10.6)  # erfc is 0 from here on
+ERFC_REACH = constant(float32=10.7563, float64=27.8962, single=10.6)  # erfc is 0 from here on
 HAZARD_REACH = constant(float32=14.0, float64=38.0, single=14.0)  # from here on the asymptotic series is as good as it can be
 SINE_REACH = constant(float32=2.0**22, float64=2.0**51)  # from here on, numbers are too far apart for a sine to mean anything
 SQRT2 = constant(**coefficients.SQRT2)
@@ -68,7 +71,7 @@ PI, PI_LOW = constant(**coefficients.PI), constant(**coefficients.PI_LOW)
 GELU_FLAT, GELU_FLAT_LOW = constant(**coefficients.GELU_FLAT), constant(**coefficients.GELU_FLAT_LOW)
 ALL_EXPM1 = EXPM1 | {"single": EXPM1["float64"]}  # for where a result has a zero
 FAR = 2.0**200  # beyond float32, and the square of it is finite in float64
-GAUSS_REACH = constant(float32=15.0, float64=39.0, single=15.0)  # x * exp(-x * x / 2) is 0 from here on
+GAUSS_REACH = constant(float32=15.212, float64=39.451, single=15.0)  # x * exp(-x * x / 2) is 0 from here on
 
 
 def scale(x, n):
@@ -175,14 +178,26 @@ def expm1_whole(x):
 def small_log1p(z):
     """log1p(z), -0.5 <= z <= 1."""
     v = z / (2 + z)
-    w = v * v
+    return log1p_by(z, v, v)
+
+
+def tail_log1p(z):
+    """log1p(z), 0 <= z <= 1, for a z that may be tiny: nothing underflows on the way."""
+    v = z / (2 + z)
+    return log1p_by(z, v, maximum(v, ABOVE_0))
+
+
+def log1p_by(z, v, u):
+    """log1p(z) for v = z / (2 + z) and u, which is v unless that is negligible."""
+    w = u * u
     return fma(v, fma(w, polynomial(w, LOG1P), -z), z)
 
 
 def small_log1p_more(z, low):
     """log1p(z) + low, -0.5 <= z <= 1, where low is no larger than some rounding errors of z."""
     v = z / (2 + z)
-    w = v * v
+    u = maximum(abs(v), ABOVE_0)
+    w = u * u
     return z + fma(v, fma(w, polynomial(w, LOG1P), -z), low)
 
 

@@ -427,6 +427,7 @@ _OWN = {
     primitives.log1p_whole: lambda g, x: (g.make("log1p", x),),
     primitives.log1p_or_log: _Graph.log1p_or_log,
     primitives.small_log1p: lambda g, z: (g.make("log1p", z),),
+    primitives.tail_log1p: lambda g, z: (g.make("log1p", z),),
     elementary.log: lambda g, x: (g.make("log", x),),
     elementary.log1p_positive: lambda g, x: (g.make("log1p", x),),
     elementary.sin: lambda g, x: (g.make("sin", x),),
