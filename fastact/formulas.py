@@ -84,6 +84,8 @@ from .primitives import (
     reduced,
     reduced_erf,
     reduced_gelu_parts,
+    reduced_reciprocal,
+    reduced_rsqrt,
     scale,
     sine_parts,
     sine_square,
@@ -805,10 +807,12 @@ def squareplus(x, b=4.0):
 
 @in_reduced_precision(squareplus, "single")
 def squareplus_reduced(x, b=4.0):
-    s = sqrt(fma(x, x, b))
-    twice = s + abs(x)
-    slope = 0.5 * b / (twice * s)
-    return select(x < 0, 0.5 * b / twice, 0.5 * twice), select(x < 0, slope, 1 - slope)
+    a = minimum(abs(x), SQUARE_REACH)
+    square = fma(a, a, b)
+    r = reduced_rsqrt(square)
+    twice = fma(square, r, a)
+    left = 0.5 * b * reduced_reciprocal(twice)
+    return select(x < 0, left, 0.5 * twice), select(x < 0, left * r, 1 - left * r)
 
 
 @from_output(squareplus)
@@ -833,6 +837,13 @@ def sqrtsoftplus(x):
     y = sqrt(x + small_log1p(z))
     s = select(x < 0, g, y)
     return select(x < 0, h * g, y), 0.5 * select(x < 0, h, 1) / fma(minimum(s, LARGEST), z, s)  # 0 * inf would be NaN
+
+
+@in_reduced_precision(sqrtsoftplus, "single")
+def sqrtsoftplus_reduced(x):
+    y, z, d = log1p_exp(minimum(abs(x), 2 * EXP_REACH), 0)
+    s = sqrt(maximum(x, 0) + y)
+    return s, 0.5 * select(x < 0, z, 1) / (d * s)
 
 
 # --- x times a sigmoid ---------------------------------------------------------------------------------------------------
@@ -879,6 +890,16 @@ def silu_at_defaults(x):
     d = biased_exp_and_1(q, n)
     w = biased_exp_times(a, q, n) / d
     return gated(x, w, biased_exp_times(w + (1 - a), q, n) / d)
+
+
+@in_reduced_precision(silu, "single")
+def silu_reduced(x, beta=1.0):
+    m = minimum(maximum(x, -1e41), 1e41)  # what float32 has not: times exp(-EXP_REACH) it is 0 there
+    u = minimum(maximum(beta * m, -EXP_REACH), EXP_REACH)
+    r, n = reduced(-u)
+    p = power(n)
+    s = 1 / fma(p, fma(r * r, polynomial(r, ALL_EXPM1), r), p + 1)
+    return m * s, s * fma(u, 1 - s, 1)
 
 
 @parameter_gradients(silu)

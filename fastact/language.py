@@ -165,6 +165,9 @@ SPLITTER = constant(float32=2**12 + 1, float64=2**27 + 1)  # Veltkamp's: a produ
 HORNER = (2, 4, 6)  # numbers of terms for which Horner's scheme is the faster one; with 5, which exp has, it is slower
 SQRT_HALF = 2**-0.5
 POWER_BIAS = constant(float32=40, float64=100, single=0)  # the powers of two that a float32 has are normal numbers of float64
+# What bits are taken from, for the least error of all.
+RECIPROCAL_BITS = {"float32": 0x7EF311C2, "float64": 0x7FDE62384FFD9800}
+RSQRT_BITS = {"float32": 0x5F3746F9, "float64": 0x5FE6E8EADF318400}
 
 
 # --- Intrinsics: what a backend must bring along. Here they are for NumPy, in float64 ------------------------------------
@@ -252,6 +255,24 @@ def mantissa(x):
     return np.where(fraction < SQRT_HALF, 2 * fraction, fraction)
 
 
+def rough_reciprocal(x):
+    """1 / x within 5.1%, x positive and not near the ends of the range: the bits of a number are nearly its logarithm."""
+    return _of_bits(RECIPROCAL_BITS["float64"] - _bits(x))
+
+
+def rough_rsqrt(x):
+    """1 / sqrt(x) within 3.5%, x as `rough_reciprocal` takes it."""
+    return _of_bits(RSQRT_BITS["float64"] - (_bits(x) >> np.uint64(1)))
+
+
+def _bits(x):
+    return np.asarray(x, np.float64).view(np.uint64)
+
+
+def _of_bits(bits):
+    return np.asarray(bits, np.uint64).view(np.float64)
+
+
 def polynomial(x, coefficients):
     """The polynomial with these coefficients, lowest order first."""
     return paired(x, coefficients["float64"], fma)
@@ -269,7 +290,7 @@ INTRINSICS = {
     f.__name__: f
     for f in (
         abs, abs_at_most, select, minimum, maximum, fma, lost, product_rest, product_sum, copysign, sqrt, biased_power, exponent, mantissa,
-        polynomial, either_polynomial,
+        rough_reciprocal, rough_rsqrt,        polynomial, either_polynomial,
     )  # fmt: skip
 }
 TABLES = {"polynomial": (1,), "either_polynomial": (2, 4)}  # which arguments are tables of coefficients

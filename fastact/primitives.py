@@ -24,6 +24,8 @@ from .language import (
     polynomial,
     product_rest,
     product_sum,
+    rough_reciprocal,
+    rough_rsqrt,
     select,
     type_of,
 )
@@ -307,6 +309,24 @@ def sine_parts(u, low):
 
 
 # --- For reduced precisions alone, where nobody misses what a rounding loses ----------------------------------------------
+
+
+def reduced_reciprocal(x):
+    """1 / x, x >= 0, but not near the largest number: a processor with AVX-512 divides for as long as it does 29 multiplications."""
+    r = rough_reciprocal(x)
+    e = fma(-x, r, 1)
+    s = fma(r, fma(e, e, e), r)
+    f = fma(-x, s, 1)
+    return fma(s, fma(f, f, f), s)
+
+
+def reduced_rsqrt(x):
+    """1 / sqrt(x), x as `reduced_reciprocal` takes it; NaN where x is negative."""
+    r = select(x < 0, NAN, rough_rsqrt(x))
+    e = fma(-x * r, r, 1)
+    s = fma(r * e, fma(e, 0.375, 0.5), r)
+    f = fma(-x * s, s, 1)
+    return fma(s * f, fma(f, 0.375, 0.5), s)
 
 
 def reduced_erf(a):

@@ -94,6 +94,7 @@ def intrinsics(writer):
     real = writer.real
     counts = {
         "abs": 1, "abs_at_most": 2, "minimum": 2, "maximum": 2, "fma": 3, "product_rest": 3, "product_sum": 3, "copysign": 2, "sqrt": 1, "biased_power": 1, "exponent": 1, "mantissa": 1,
+        "rough_reciprocal": 1, "rough_rsqrt": 1,
     }  # fmt: skip
     lines = [f"    {real} {writer.intrinsic(name)}({', '.join([real] * count)}) noexcept" for name, count in counts.items()]
     return [*lines, f"    {real} {writer.intrinsic('select')}(bint, {real}, {real}) noexcept"]

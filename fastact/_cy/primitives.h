@@ -63,6 +63,22 @@ __asm__(".pushsection .rodata, \"a\"\n.balign 8\nfastact_zero: .zero 8\n.popsect
         bits = (bits & (((integer)1 << mantissa) - 1)) + SQRT_HALF_##name;                                               \
         memcpy(&x, &bits, sizeof x);                                                                                     \
         return x;                                                                                                        \
+    } \
+    FASTACT_INLINE real rough_reciprocal_##name(real x)                                                                  \
+    {                                                                                                                    \
+        integer bits;                                                                                                    \
+        memcpy(&bits, &x, sizeof bits);                                                                                  \
+        bits = RECIPROCAL_BITS_##name - bits;                                                                            \
+        memcpy(&x, &bits, sizeof x);                                                                                     \
+        return x;                                                                                                        \
+    }                                                                                                                    \
+    FASTACT_INLINE real rough_rsqrt_##name(real x)                                                                       \
+    {                                                                                                                    \
+        integer bits;                                                                                                    \
+        memcpy(&bits, &x, sizeof bits);                                                                                  \
+        bits = RSQRT_BITS_##name - (bits >> 1);                                                                          \
+        memcpy(&x, &bits, sizeof x);                                                                                     \
+        return x;                                                                                                        \
     }
 
 /* The smaller of |x| and limit, which is also what NaN becomes. Integers have four pipes where floats have two, but only AVX-512 has a minimum
@@ -108,6 +124,12 @@ FASTACT_BIASED_POWER(float32, float, uint32_t, 23, 127 + 40)
 FASTACT_BIASED_POWER(float64, double, uint64_t, 52, 1023 + 100)
 FASTACT_BIASED_POWER(half, float, uint32_t, 23, 127 + 40)
 FASTACT_BIASED_POWER(single, double, uint64_t, 52, 1023)
+
+/* language.RECIPROCAL_BITS and RSQRT_BITS. */
+#define RECIPROCAL_BITS_float32 ((uint32_t)0x7ef311c2)
+#define RECIPROCAL_BITS_float64 ((uint64_t)0x7fde62384ffd9800)
+#define RSQRT_BITS_float32 ((uint32_t)0x5f3746f9)
+#define RSQRT_BITS_float64 ((uint64_t)0x5fe6e8eadf318400)
 
 /* The bits of sqrt(1/2). */
 #define SQRT_HALF_float32 ((uint32_t)0x3f3504f3)

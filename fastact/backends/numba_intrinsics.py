@@ -5,7 +5,7 @@ import llvmlite.ir as ir
 from numba import types
 from numba.extending import intrinsic
 
-from ..language import POWER_BIAS, PRECISIONS, REDUCED, SPLITTER, type_of
+from ..language import POWER_BIAS, PRECISIONS, RECIPROCAL_BITS, REDUCED, RSQRT_BITS, SPLITTER, type_of
 
 _HAS_FMA = llvmlite.binding.get_host_cpu_features().get("fma", False) or "x86" not in llvmlite.binding.get_process_triple()
 
@@ -63,6 +63,15 @@ def _half_bits(builder, x):
     return integer, mantissa, bias, builder.add(builder.bitcast(x, integer), offset)
 
 
+def _rough(least, shift):
+    def build(builder, x):
+        integer = ir.IntType(64 if x.type == ir.DoubleType() else 32)
+        less = builder.lshr(builder.bitcast(x, integer), ir.Constant(integer, shift))
+        return builder.bitcast(builder.sub(ir.Constant(integer, least["float64" if integer.width == 64 else "float32"]), less), x.type)
+
+    return build
+
+
 def _product_rest(builder, a, b, product):
     if _HAS_FMA:
         return builder.fma(a, b, builder.fneg(product))
@@ -112,6 +121,8 @@ _define("product_rest", 3, _product_rest)
 _define("product_sum", 3, _product_sum)
 _define("exponent", 1, _exponent)
 _define("mantissa", 1, _mantissa)
+_define("rough_reciprocal", 1, _rough(RECIPROCAL_BITS, 0))
+_define("rough_rsqrt", 1, _rough(RSQRT_BITS, 1))
 _define("minimum", 2, lambda b, x, limit: b.select(b.fcmp_ordered(">", x, limit), limit, x))
 _define("maximum", 2, lambda b, x, limit: b.select(b.fcmp_ordered("<", x, limit), limit, x))
 _define("select", 2, lambda b, condition, yes, no: b.select(condition, yes, no), first=(types.boolean,))
