@@ -290,7 +290,7 @@ INTRINSICS = {
     f.__name__: f
     for f in (
         abs, abs_at_most, select, minimum, maximum, fma, lost, product_rest, product_sum, copysign, sqrt, biased_power, exponent, mantissa,
-        rough_reciprocal, rough_rsqrt,        polynomial, either_polynomial,
+        rough_reciprocal, rough_rsqrt, polynomial, either_polynomial,
     )  # fmt: skip
 }
 TABLES = {"polynomial": (1,), "either_polynomial": (2, 4)}  # which arguments are tables of coefficients
