@@ -174,10 +174,6 @@ def hazard_series(count):
     return [float(c) for c in found]
 
 
-def erf_ratio(w):
-    return mpmath.erf(mpmath.sqrt(w)) / mpmath.sqrt(w)
-
-
 def tanh_rest_ratio(w):
     return (mpmath.sqrt(w) - mpmath.tanh(mpmath.sqrt(w))) / (w * mpmath.sqrt(w))
 
@@ -188,12 +184,12 @@ def third_low(precision):
 
 
 def erf_exponent(precision):
-    """-log(erfc(a)) / a; the error is relative to erf(a) = 1 - exp(-a P(a))."""
-    largest, degree = ERF_LARGEST, {"half": 6, "single": 12}[precision]
-    grid = chebyshev_grid(0, largest, 14 * (degree + 2))[1:]
+    """-log(erfc(a)) / a - 1; the error is relative to erf(a) = 1 - exp(-(a + a P(a)))."""
+    largest, degree = ERF_LARGEST[precision], ERF_DEGREE[precision]
+    grid = chebyshev_grid(0, largest, 12 * (degree + 2))[1:]
     values = {a: -mpmath.log(mpmath.erfc(a)) / a for a in grid}
-    c, error, _ = fit(values.get, lambda a: a / mpmath.expm1(a * values[a]), grid, range(degree + 1), precision)
-    return c, f"degree {degree}, {in_bits(error)}"
+    c, error, _ = fit(lambda a: values[a] - 1, lambda a: a / mpmath.expm1(a * values[a]), grid, range(degree + 1), precision)
+    return c, f"0 <= a <= {largest}, degree {degree}, {in_bits(error)}"
 
 
 def sine_square_ratio(w):
@@ -255,12 +251,74 @@ def expm1_of_half(precision):
     return c, f"degree {degree}, {in_bits(error)} of exp(r / 2)"
 
 
-ERF_LARGEST = mpf("4.1")  # beyond, erf rounds to 1 in float32
 SELU_SCALE = mpf("1.0507009873554805")
+ERF_LARGEST = {"float32": 4, "float64": 6, "half": 4, "single": 4}  # beyond, erf rounds to 1
+ERF_DEGREE = {"float32": 8, "float64": 23, "half": 5, "single": 11}
+POWERS = {"float32": 127 + 40, "float64": 1023 + 102, "half": 127 + 40, "single": 1023}  # what POWER_MAGIC has more than ROUNDING_MAGIC
+ERFC_DEGREES = {"float32": (4, 5), "float64": (9, 10), "half": (3, 4), "single": (5, 6)}
+ERFC_LARGEST = {"float32": 10.75, "float64": 27.95, "half": 10.75, "single": 10.75}
+ERFC_SCALE = {"float32": 1.43359375}  # of both polynomials: of several tried, their roundings add up to the least
+
+
+def erf_slope(precision, ln2_high, ln2_low):
+    """A number c near log(sqrt(pi) / 2) such that POWER_MAGIC * LN2_HIGH - c is a number too, that one, and the polynomial."""
+    exact = (3 * mpf(2) ** (SIGNIFICANT[precision] - 2) + POWERS[precision]) * mpf(ln2_high)
+    magic = rounded(exact - mpmath.log(mpmath.sqrt(mpmath.pi) / 2), precision)
+    c, ratio = exact - mpf(magic), mpf(rounded(mpf(ln2_low) / mpf(ln2_high), precision))
+    extra = mpmath.exp(c + ratio * c) * 2 / mpmath.sqrt(mpmath.pi)
+    degree = {"float32": 6, "float64": 11, "half": 5, "single": 7}[precision]
+    bound = mpmath.log(2) / 2 * mpf("1.01")
+    grid = chebyshev_grid(-bound, bound, 14 * (degree + 2))
+    values = {r: extra * mpmath.exp(r) for r in grid}
+    terms, error, _ = fit(lambda r: values[r] - 1, lambda r: 1 / values[r], grid, range(degree + 1), precision)
+    return rounded(c, precision), magic, terms, f"degree {degree}, {in_bits(error)}"
+
+
+def erfc_ratio(a):
+    """sqrt(pi) exp(a^2) erfc(a)."""
+    return mpmath.sqrt(mpmath.pi) * mpmath.exp(a * a) * mpmath.erfc(a)
+
+
+def of_exact_product(value, factor, precision):
+    """Of the 100 numbers from `value` on the one whose product with the factor is nearest to a number of this precision."""
+    step = mpf(2) ** (mpmath.frexp(value)[1] - SIGNIFICANT[precision])
+    return float(min((mpf(value) + i * step for i in range(100)), key=lambda v: abs(rounded(v * factor, precision) / (v * factor) - 1)))
+
+
+def erfc_rational(precision):
+    (over, under), largest = ERFC_DEGREES[precision], ERFC_LARGEST[precision]
+    grid = [1 / r - 2 for r in chebyshev_grid(1 / (mpf(largest) + 2), mpf(1) / 2, 12 * (over + under))]
+    rest = {a: 1 / erfc_ratio(a) - a for a in grid}
+    denominator = [c * mpf(ERFC_SCALE.get(precision, 1)) for c in rational_denominator(grid, rest, 1, over, under)]
+    denominator = [rounded(c, precision) for c in denominator]
+    denominator[0] = of_exact_product(denominator[0], 1 / mpmath.sqrt(mpmath.pi), precision)
+    numerator, denominator, error = rational(grid, rest, 1, over, denominator, precision)
+    return numerator, denominator, f"0 <= a <= {largest}, degrees {over} and {under}, {error}"
+
+
+def rational_denominator(grid, rest, b, over, under):
+    """Of N(a) / D(a), which is `rest` with an error relative to b a + rest, and D's last coefficient is 1."""
+    below = [mpf(1) for _ in grid]
+    for _ in range(7):  # each time the denominator of the last one in the weight
+        weight = [1 / ((b * a + rest[a]) * d) for a, d in zip(grid, below)]
+        rows = [[*(w * a**j for j in range(over + 1)), *(-w * rest[a] * a**j for j in range(under))] for a, w in zip(grid, weight)]
+        solution, *_ = minimax(rows, [w * rest[a] * a**under for a, w in zip(grid, weight)])
+        denominator = [*solution[over + 1 :], mpf(1)]
+        below = [mpmath.polyval(denominator[::-1], a) for a in grid]
+    return denominator
+
+
+def rational(grid, rest, b, over, denominator, precision):
+    """The numerator for a rounded denominator, that, and the error."""
+    exact = {a: mpmath.polyval([mpf(c) for c in denominator[::-1]], a) for a in grid}
+    numerator, error, _ = fit(lambda a: rest[a] * exact[a], lambda a: 1 / ((b * a + rest[a]) * exact[a]), grid, range(over + 1), precision)
+    return numerator, denominator, in_bits(error)
+
+
 NEAR = mpf(53) / 64  # below, exp(-a^2 / 2) needs no power of two
-NEAR_DEGREE = {"float32": 4, "float64": 8}
-FAR_DEGREE = {"float32": (3, 4), "float64": (8, 9)}
-FAR_LARGEST = {"float32": 16, "float64": 39}  # beyond the reach: of several tried, its roundings add up to the least
+NEAR_DEGREE = {"float32": 4, "float64": 8, "half": 3, "single": 5}
+FAR_DEGREE = {"float32": (3, 4), "float64": (8, 9), "half": (2, 3), "single": (4, 5)}
+FAR_LARGEST = {"float32": 16, "float64": 39, "half": 16, "single": 16}  # beyond the reach: of several tried, its roundings add up to the least
 
 
 def phi_near(precision):
@@ -277,17 +335,9 @@ def phi_far(precision):
     largest = FAR_LARGEST[precision]
     grid = [1 / r - 2 for r in chebyshev_grid(1 / (largest + 2), 1 / (NEAR + 2), 12 * (over + under))]
     rest = {a: 1 / mills(a) - b * a for a in grid}
-    below = [mpf(1) for _ in grid]
-    for _ in range(6):  # each time the denominator of the last one in the weight
-        weight = [1 / ((b * a + rest[a]) * d) for a, d in zip(grid, below)]
-        rows = [[*(w * a**j for j in range(over + 1)), *(-w * rest[a] * a**j for j in range(under))] for a, w in zip(grid, weight)]
-        solution, *_ = minimax(rows, [w * rest[a] * a**under for a, w in zip(grid, weight)])
-        denominator = [*solution[over + 1 :], mpf(1)]
-        below = [mpmath.polyval(denominator[::-1], a) for a in grid]
-    denominator = [rounded(c, precision) for c in denominator]
-    exact = {a: mpmath.polyval([mpf(c) for c in denominator[::-1]], a) for a in grid}
-    numerator, error, _ = fit(lambda a: rest[a] * exact[a], lambda a: 1 / ((b * a + rest[a]) * exact[a]), grid, range(over + 1), precision)
-    return numerator, denominator, f"{float(NEAR)} <= a <= {largest}, degrees {over} and {under}, {in_bits(error)}"
+    denominator = [rounded(c, precision) for c in rational_denominator(grid, rest, b, over, under)]
+    numerator, denominator, error = rational(grid, rest, b, over, denominator, precision)
+    return numerator, denominator, f"{float(NEAR)} <= a <= {largest}, degrees {over} and {under}, {error}"
 
 
 # ---- the file ----
@@ -305,13 +355,15 @@ MILLS_TEXT = """R(a) = Phi(-a) exp(a^2/2) = erfcx(a / sqrt 2) / 2 of the normal 
 The rounding of d and r is put right by R' = a R - 1/sqrt(2 pi):
 e = fma(-r, a, fma(-r, K, 1)); R = fma(r, F, -(d * e) * fma(a, r * F, -PHI0))."""
 EXPM1_OF_HALF_TEXT = """expm1(r / 2) = r P(r), |r| <= 1.01 log(2)."""
+ERF_SLOPE_TEXT = """erf'(a) = 2^n (1 + P(r)), r = -(a^2 + C + n log 2), C near log(sqrt(pi) / 2);
+n with POWER_MAGIC added times LN2_HIGH, less MAGIC, is n LN2_HIGH + C: so chosen that MAGIC is a number."""
 PHI_NEAR_TEXT = """Phi(x) = 1/2 + x P(x^2), |x| <= NEAR."""
 PHI_FAR_TEXT = """Phi(-a) exp(a^2 / 2) = 1 / (a b + N(a) / D(a)), b = sqrt(2 pi) rounded."""
+ERFC_RATIO_TEXT = """sqrt(pi) exp(a^2) erfc(a) = 1 / (a + N(a) / D(a))."""
 
 
 HAZARD_TEXT = """phi(a) / Phi(-a) = a P(1 / a^2) of the normal distribution, asymptotically; a >= 14 (float32) or 38 (float64)."""
-ERF_TEXT = """erf(x) = x + x P(x * x), 0 <= x <= 0.84."""
-ERF_EXPONENT_TEXT = """erf(a) = -expm1(-a P(a)), 0 <= a <= 4.1."""
+ERF_EXPONENT_TEXT = """erf(a) = -expm1(-(a + a P(a)))."""
 SINE_SQUARE_TEXT = """sin(r)^2 = w P(w), w = r * r, |r| <= 1.01 pi/2."""
 GELU_SLOPE_TEXT = """gelu'(-a) exp(a^2/2) = R(a) - a / sqrt(2 pi) = (GELU_FLAT - a) P(v), with R and v as MILLS has them."""
 TANH_REST_TEXT = """x - tanh(x) = x**3 (P(x * x) + THIRD_LOW), 0 <= x <= 1.1875."""
@@ -358,13 +410,14 @@ def make():
     parts = [HEADER]
     ln2 = mpmath.log(2)
     high = {"float32": mpmath.floor(ln2 * 2**15) / mpf(2) ** 15, "float64": mpmath.floor(ln2 * 2**41) / mpf(2) ** 41}
-    high = {p: float(h) for p, h in high.items()}
+    ln2_high = {p: float(h) for p, h in high.items()} | {p: fewer_digits(ln2, SIGNIFICANT[p] - 2) for p in REDUCED}
+    ln2_low = {p: rounded(ln2 - mpf(ln2_high[p]), p) for p in TYPES} | dict.fromkeys(REDUCED, 0.0)
     parts.append(
         comment("n = fma(x, LOG2E, ROUNDING_MAGIC) - ROUNDING_MAGIC; r = fma(-n, LN2_LOW, fma(-n, LN2_HIGH, x)).")
         + comment("LN2_HIGH has so few bits that n * LN2_HIGH is exact for every exponent n, with and without fma.")
         + comment("In the reduced precisions log(2) is one number, with two digits less than there are: ROUNDING_MAGIC times it is exact.")
-        + table("LN2_HIGH", high | {p: fewer_digits(ln2, SIGNIFICANT[p] - 2) for p in REDUCED})
-        + table("LN2_LOW", {p: rounded(ln2 - mpf(high[p]), p) for p in TYPES} | dict.fromkeys(REDUCED, 0.0))
+        + table("LN2_HIGH", ln2_high)
+        + table("LN2_LOW", ln2_low)
         + table("LOG2E", {p: rounded(1 / ln2, p) for p in TYPES})
         + comment("1/sqrt(2 pi), the normal density at 0: high and low part.")
         + table("PHI0", {p: rounded(1 / mpmath.sqrt(2 * mpmath.pi), p) for p in TYPES})
@@ -378,7 +431,6 @@ def make():
         ("SELU_BELOW", "selu's number for x < 0", SELU_SCALE * mpf("1.6732632423543772")),
         ("QUICK", "1.702", mpf(1702) / 1000),
         ("GELU_CUBIC", "2 sqrt(2 / pi) * 0.044715", 2 * mpmath.sqrt(2 / mpmath.pi) * 44715 / 1000000),
-        ("SQRT2", "sqrt(2)", mpmath.sqrt(2)),
         ("HALF_PI", "pi / 2", mpmath.pi / 2),
         ("PI", "pi", mpmath.pi),
         ("GELU_FLAT", "where gelu's derivative is 0, less the sign", GELU_FLAT),
@@ -409,7 +461,6 @@ def make():
     for name, text, function in (
         ("EXPM1", EXPM1_TEXT, expm1),
         ("LOG1P", LOG1P_TEXT, log1p),
-        ("ERF", ERF_TEXT, lambda p: plain(erf_ratio, mpf("0.84") ** 2, {"float32": 6, "float64": 13, "half": 4, "single": 6}, p, 1)),
         ("TANH_REST", TANH_REST_TEXT, lambda p: plain(lambda w: tanh_rest_ratio(w) - third_low(p), mpf("1.1875") ** 2, {"float32": 8, "float64": 17, "half": 6, "single": 10}, p)),
         ("SINE", SINE_TEXT, lambda p: plain(sine_rest_ratio, mpf("0.81"), {"float32": 3, "float64": 7}, p)),
         ("COSINE", COSINE_TEXT, lambda p: plain(cosine_rest_ratio, mpf("0.81"), {"float32": 3, "float64": 7}, p)),
@@ -419,17 +470,24 @@ def make():
         ("SINE_SQUARE", SINE_SQUARE_TEXT, lambda p: plain(sine_square_ratio, (mpmath.pi / 2 * mpf("1.01")) ** 2, {"half": 5, "single": 6}, p)),
         ("GELU_SLOPE", GELU_SLOPE_TEXT, gelu_slope),
     ):
-        precisions = {"SINE": TYPES, "COSINE": TYPES, "ATAN": TYPES} | dict.fromkeys(("ERF_EXPONENT", "SINE_SQUARE", "GELU_SLOPE"), REDUCED)
+        precisions = {"SINE": TYPES, "COSINE": TYPES, "ATAN": TYPES} | dict.fromkeys(("SINE_SQUARE", "GELU_SLOPE"), REDUCED)
         head, both = polynomial(name, text, function, precisions.get(name, tuple(SIGNIFICANT)))
         parts.append(head + table(name, {p: c for p, (c, _) in both.items()}))
-    for name, text, function in (("EXPM1_OF_HALF", EXPM1_OF_HALF_TEXT, expm1_of_half), ("PHI_NEAR", PHI_NEAR_TEXT, phi_near)):
-        head, both = polynomial(name, text, function, TYPES if name == "PHI_NEAR" else tuple(SIGNIFICANT))
-        parts.append(head + table(name, {p: c for p, (c, _) in both.items()}))
-    far = {p: phi_far(p) for p in TYPES}
+    head, both = polynomial("EXPM1_OF_HALF", EXPM1_OF_HALF_TEXT, expm1_of_half)
+    parts.append(head + table("EXPM1_OF_HALF", {p: c for p, (c, _) in both.items()}))
+    slopes = {p: erf_slope(p, ln2_high[p], ln2_low[p]) for p in SIGNIFICANT}
     parts.append(
-        comment(PHI_FAR_TEXT, *(f"{p}: {note}." for p, (*_, note) in far.items()))
-        + "\n".join(table(f"PHI_FAR_{n}", {p: f[i] for p, f in far.items()}) for i, n in enumerate("ND"))
+        comment(ERF_SLOPE_TEXT, *(f"{p}: {note}." for p, (*_, note) in slopes.items()))
+        + "\n".join(table(f"ERF_SLOPE{n}", {p: f[i] for p, f in slopes.items()}) for i, n in enumerate(("_C", "_MAGIC", "")))
     )
+    head, both = polynomial("PHI_NEAR", PHI_NEAR_TEXT, phi_near)
+    parts.append(head + table("PHI_NEAR", {p: c for p, (c, _) in both.items()}))
+    for name, text, function in (("PHI_FAR", PHI_FAR_TEXT, phi_far), ("ERFC_RATIO", ERFC_RATIO_TEXT, erfc_rational)):
+        ratios = {p: function(p) for p in SIGNIFICANT}
+        parts.append(
+            comment(text, *(f"{p}: {note}." for p, (*_, note) in ratios.items()))
+            + "\n".join(table(f"{name}_{n}", {p: f[i] for p, f in ratios.items()}) for i, n in enumerate("ND"))
+        )
     parts.append(table("THIRD_LOW", {p: float(third_low(p)) for p in SIGNIFICANT}))
     parts.append(table("NEAR", {p: float(NEAR) for p in TYPES}))
     parts.append(table("SQRT_2PI", {p: rounded(mpmath.sqrt(2 * mpmath.pi), p) for p in TYPES}))

@@ -6,7 +6,7 @@ infinity, underflow to 0, give NaN for NaN and the limits at infinities. Their e
 
 from . import coefficients
 from .coefficients import ATAN, COSINE, SINE
-from .language import ROUNDING_MAGIC, constant, copysign, exponent, fma, mantissa, maximum, minimum, polynomial, select, sqrt
+from .language import POWER_MAGIC, ROUNDING_MAGIC, constant, copysign, exponent, fma, mantissa, maximum, minimum, polynomial, select, sqrt
 from .primitives import INFINITY, LARGEST, LN2_HIGH, LN2_LOW, exp_parts, power, scale, small_log1p
 
 SMALLEST = constant(float32=2.0**-126, float64=2.0**-1022)  # normal number
@@ -46,7 +46,7 @@ def log1p_positive(x):
     v = u - 1
     rest = (1 - (u - v)) + (a - v)  # what the rounding of u lost
     n = exponent(u)
-    y = fma(n, LN2_HIGH, fma(n, LN2_LOW, small_log1p(fma(rest, power(ROUNDING_MAGIC - n), mantissa(u) - 1))))
+    y = fma(n, LN2_HIGH, fma(n, LN2_LOW, small_log1p(fma(rest, power(POWER_MAGIC - n), mantissa(u) - 1))))
     return select(x < INFINITY, y, x)
 
 

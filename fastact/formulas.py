@@ -11,16 +11,13 @@ A new activation needs its function here and nothing anywhere else.
 import math
 
 from . import coefficients
-from .coefficients import ERF, EXPM1, LOG1P, TANH_REST
+from .coefficients import ERF_EXPONENT, EXPM1, LOG1P, TANH_REST
 from .language import (
     ROUNDING_MAGIC,
-    abs_at_most,
     activation,
     at_defaults,
-    biased_power,
     constant,
     copysign,
-    either_polynomial,
     fission,
     fma,
     from_output,
@@ -36,7 +33,6 @@ from .language import (
 )
 from .primitives import (
     ALL_EXPM1,
-    BIASED_SQRT_2PI,
     ERFC_REACH,
     EXP_REACH,
     FAR,
@@ -48,22 +44,19 @@ from .primitives import (
     NEAR,
     PHI0,
     PHI0_LOW,
-    PHI_FAR_0,
-    PHI_FAR_D,
-    PHI_FAR_REST,
-    PHI_NEAR_REST,
     PI,
     PI_LOW,
     ROOT_ABOVE_0,
     SINE_REACH,
-    SQRT2,
-    SQRT2_LOW,
+    SQRT_2PI,
     SQUARE_REACH,
     UNBIAS,
     biased_exp,
     biased_exp_and_1,
     biased_exp_times,
     biased_minus_expm1,
+    erf_slope_parts,
+    erfc_parts,
     exp,
     exp_expm1_parts,
     exp_parts,
@@ -76,13 +69,13 @@ from .primitives import (
     log,
     log1p_or_log,
     log1p_whole,
-    mills_far,
-    mills_near_parts,
+    mills_far_parts,
     mills_parts,
+    phi_far_parts,
+    phi_near_rest,
     power,
     ratio_rest,
     reduced,
-    reduced_erf,
     reduced_gelu_parts,
     reduced_reciprocal,
     reduced_rsqrt,
@@ -90,7 +83,6 @@ from .primitives import (
     sine_parts,
     sine_square,
     small_log1p,
-    square_exp_parts,
     tail_log1p,
     times_exp,
     whole_exp,
@@ -103,11 +95,11 @@ QUICK, QUICK_LOW = constant(**coefficients.QUICK), constant(**coefficients.QUICK
 GELU_LINEAR, GELU_LINEAR_LOW = constant(**coefficients.GELU_LINEAR), constant(**coefficients.GELU_LINEAR_LOW)
 GELU_CUBIC, GELU_CUBIC_LOW = constant(**coefficients.GELU_CUBIC), constant(**coefficients.GELU_CUBIC_LOW)
 LOGIT_SMALL, LOGIT_SCALE, LOGIT_SHIFT = 2.0**-60, 2.0**100, 100 * math.log(2)  # so that log gets a normal number
-TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
+ERF_REACH = constant(float32=4, float64=6, single=4)  # erf is 1 from here on
 THIRD_LOW = constant(**coefficients.THIRD_LOW)
 EXPM1_REACH = -0.34  # from here to 0 expm1 is its polynomial
 MISH_ABOVE_0 = constant(float32=2.0**-42, float64=2.0**-340)  # twice its third power is a normal number
-TANH_REACH = constant(float32=11.115, float64=21.842)  # x times gelu_tanh's sigmoid is 0 from here on
+TANH_REACH = constant(float32=11.115, float64=21.854)  # x times gelu_tanh's sigmoid is 0 from here on
 
 # --- Piecewise linear ----------------------------------------------------------------------------------------------------
 
@@ -635,55 +627,37 @@ def tanh_shrink(x):
 )
 def erf(x):
     """Error function, from -1 to 1."""
-    a = minimum(abs(x), ERFC_REACH)
-    q, n = square_exp_parts(a)
-    u = SQRT2 * a  # its rounding error does not matter where the tail is taken from 1
-    d = polynomial(u, PHI_FAR_D)
-    far = fma(-2 * biased_exp(q, n), mills_far(u, u * d, d), 1)
-    w = minimum(abs(x), 1)
-    near = fma(x, polynomial(w * w, ERF), x)
-    return select(w < 0.84, near, copysign(far, x)), scale(TWO_OVER_SQRT_PI * (1 + q), n)
-
-
-@in_reduced_precision(erf, "half", "single")
-def erf_reduced(x):
-    a = minimum(abs(x), ERFC_REACH)
-    return copysign(reduced_erf(abs(x)), x), TWO_OVER_SQRT_PI * exp(-a * a)
+    a = minimum(abs(x), ERF_REACH)
+    _q, _n, e = exp_expm1_parts(-fma(polynomial(a, ERF_EXPONENT), a, a))
+    q, n = erf_slope_parts(minimum(abs(x), ERFC_REACH))
+    return copysign(e, x), biased_exp(q, n) * UNBIAS
 
 
 @activation(
     definition="erfc(x)", numpy="scipy.special.erfc(x)", numpy_grad="-1.1283791670955126 * np.exp(-x * x)", ulp=(3, 4),
     like={"torch": "erfc", "jax": "erfc", "tensorflow": "erfc", "scipy": "erfc"},
 )
-@fission()
 def erfc(x):
     """Complementary error function, 1 - erf(x), with all digits of its tail."""
     a = minimum(abs(x), ERFC_REACH)
-    q, n = square_exp_parts(a)
-    u = SQRT2 * a
-    m, low = mills_near_parts(u, fma(SQRT2_LOW, a, product_rest(SQRT2, a, u)))
-    tail = scale(2 * times_exp(q, m, low), n)
-    return select(x < 0, 2 - tail, tail), -scale(TWO_OVER_SQRT_PI * (1 + q), n)
-
-
-def normal(u, low, spread):
-    """Phi(u + low) of the normal distribution function, and spread times its density."""
-    a = minimum(abs(u), GAUSS_REACH)
-    rest = copysign(1, u) * low
-    q, n = gauss_parts_near(a, rest)
-    m, m_low = mills_near_parts(a, rest)
-    tail = scale(times_exp(q, m, m_low), n)
-    return select(u < 0, tail, 1 - tail), scale(spread * PHI0 * (1 + q), n)
+    q, n = erf_slope_parts(a)
+    high, low = erfc_parts(a)
+    tail = scale(0.5 * times_exp(q, high, low), n)
+    return select(x < 0, 2 - tail, tail), biased_exp(q, n) * -UNBIAS
 
 
 @activation(
     definition="erfc(-x / sqrt(2)) / 2", numpy="scipy.special.ndtr(x)", numpy_grad="0.3989422804014327 * np.exp(-0.5 * x * x)", ulp=(3, 4),
     like={"torch": "ndtr", "jax": "norm.cdf", "scipy": "ndtr"}, aliases=("normal_cdf",),
 )
-@fission()
 def ndtr(x):
     """Distribution function of the normal distribution, from 0 to 1."""
-    return normal(x, 0, 1)
+    a = minimum(abs(x), GAUSS_REACH)
+    q, n = gauss_parts(a)
+    m, _low = mills_far_parts(a)
+    tail = biased_exp_times(m, q, n)
+    far = select(x < 0, tail * UNBIAS, fma(tail, -UNBIAS, 1))
+    return select(a < NEAR, fma(x, fma(x * x, phi_near_rest(x), PHI0), 0.5), far), biased_exp(q, n) * (PHI0 * UNBIAS)
 
 
 @activation(
@@ -723,7 +697,14 @@ def laplace(x, mu=0.707107, sigma=0.282095):
     r = 1 / sigma
     u = d * r
     low = (ratio_rest(u, d, sigma) + ((x - (d - back)) - (mu + back))) * r
-    return normal(u, select(abs(u) < GAUSS_REACH, low, 0), r)
+    a = minimum(abs(u), GAUSS_REACH)
+    rest = select(a < GAUSS_REACH, copysign(1, u) * low, 0)
+    q, n = gauss_parts_near(a, rest)
+    m, m_low = mills_far_parts(a)
+    tail = scale(times_exp(q, m, fma(rest, fma(a, m, -PHI0), m_low)), n)  # by the ratio's derivative
+    far = select(u < 0, tail, 1 - tail)
+    near = 0.5 + fma(u, fma(u * u, phi_near_rest(u), PHI0), PHI0 * low)
+    return select(a < NEAR, near, far), biased_exp_times(r * PHI0, q, n) * UNBIAS
 
 
 @activation(
@@ -974,25 +955,18 @@ def gelu_tanh(x):
 )
 def gelu(x):
     """Gaussian error linear unit: x * Phi(x), with Phi the distribution function of the normal distribution."""
-    a = abs_at_most(x, GAUSS_REACH)
-    square = a * a
+    a = minimum(abs(x), GAUSS_REACH)
     q, n = gauss_parts(a)
-    p = biased_power(n)  # larger than the power, and d is as much smaller
-    # Far out Phi(-a) = p (1 + q) d / (a b d + over); near 0 Phi = 1/2 + x over and n = 0. NaN is not far and stays what it is.
-    far = abs(x) >= NEAR
-    rest = either_polynomial(far, a, PHI_FAR_REST, square, PHI_NEAR_REST)
-    variable = select(far, a, square)
-    over = fma(rest, variable, select(far, PHI_FAR_0, PHI0))
-    d = polynomial(a, PHI_FAR_D)
-    ad = a * d
-    below = fma(BIASED_SQRT_2PI, ad, over)
-    tail = -p * (ad / below)
-    value = fma(select(far, q, x), select(far, tail, fma(x, over, 0.5)), select(far, select(x > 0, x, -0.0) + tail, -0.0))
-    left = fma(-a, PHI0 * UNBIAS, d / below)
-    middle = fma(square, rest, fma(PHI0, q, PHI0_LOW))
-    step = select(far, select(x > 0, 1, -0.0), fma(x, 2 * PHI0, 0.5))
-    # What is too small for a number keeps the sign.
-    return copysign(value, x), fma(select(far, copysign(fma(p, q, p), -x), x), select(far, left, middle), step)
+    d, ad, rest = phi_far_parts(a)
+    below = fma(SQRT_2PI, ad, rest)
+    far = fma(biased_exp_times(ad / below, q, n), -UNBIAS, maximum(x, -0.0))  # what ad is rounded by all but cancels
+    left = biased_exp_times(fma(-a, PHI0, d / below), q, n)
+    far_slope = select(x < 0, left * UNBIAS, fma(left, -UNBIAS, 1))
+    # Near 0 the power of two is 1.
+    near_rest = phi_near_rest(a)
+    near = x * fma(x, fma(a * a, near_rest, PHI0), 0.5)
+    near_slope = fma(x, fma(a * a, near_rest, fma(PHI0, q, PHI0_LOW)), fma(x, 2 * PHI0, 0.5))
+    return select(a < NEAR, near, far), select(a < NEAR, near_slope, far_slope)
 
 
 @in_reduced_precision(gelu, "half", "single")

@@ -164,7 +164,9 @@ ROUNDING_MAGIC = constant(float32=1.5 * 2**23, float64=1.5 * 2**52)  # a sum wit
 SPLITTER = constant(float32=2**12 + 1, float64=2**27 + 1)  # Veltkamp's: a product with it parts the digits in the middle
 HORNER = (2, 4, 6)  # numbers of terms for which Horner's scheme is the faster one; with 5, which exp has, it is slower
 SQRT_HALF = 2**-0.5
-POWER_BIAS = constant(float32=40, float64=100, single=0)  # the powers of two that a float32 has are normal numbers of float64
+POWER_BIAS = constant(float32=40, float64=102, single=0)  # the powers of two that a float32 has are normal numbers of float64
+# The last bits of a sum with it are those of an exponent, biased as `biased_power` wants it.
+POWER_MAGIC = constant(float32=1.5 * 2**23 + 127 + 40, float64=1.5 * 2**52 + 1023 + 102, single=1.5 * 2**52 + 1023)
 # What bits are taken from, for the least error of all.
 RECIPROCAL_BITS = {"float32": 0x7EF311C2, "float64": 0x7FDE62384FFD9800}
 RSQRT_BITS = {"float32": 0x5F3746F9, "float64": 0x5FE6E8EADF318400}
@@ -189,7 +191,11 @@ def maximum(x, limit):
 
 
 def fma(a, b, c):
-    """``a * b + c``, rounded once where the processor can. A formula must also hold if it is rounded twice."""
+    """``a * b + c``, rounded once where the processor can. A formula must also hold if it is rounded twice.
+
+    Where a zero may come out, multiply by a negative number instead of negating: gcc makes one instruction of ``-fma(a, b, c)``,
+    ``-a * b - c``, whose zero has the other sign.
+    """
     return a * b + c
 
 
@@ -224,22 +230,17 @@ def copysign(magnitude, sign):
     return np.copysign(magnitude, sign)
 
 
-def abs_at_most(x, limit):
-    """``|x|``, but never above `limit`; `limit` if ``x`` is NaN. One operation, of integers."""
-    return np.fmin(np.abs(x), limit)
-
-
 def sqrt(x):
     """Square root, correctly rounded."""
     return np.sqrt(x)
 
 
 def biased_power(shifted):
-    """``2**(n + POWER_BIAS)`` for a whole n given as ``n + ROUNDING_MAGIC``.
+    """``2**(n + POWER_BIAS)`` for a whole n given as ``n + POWER_MAGIC``.
 
-    So n is in the last bits of `shifted` and becomes an exponent by one shift. The bias keeps the power a normal number where 2**n is not.
+    So the last bits of `shifted` become an exponent by one shift. The bias keeps the power a normal number where 2**n is not.
     """
-    n = np.asarray(shifted - ROUNDING_MAGIC)
+    n = np.asarray(shifted - POWER_MAGIC)
     return np.ldexp(1.0, np.where(n == n, n, 0).astype(np.int32) + int(POWER_BIAS.float64))
 
 
@@ -278,22 +279,14 @@ def polynomial(x, coefficients):
     return paired(x, coefficients["float64"], fma)
 
 
-def either_polynomial(condition, x, coefficients, other_x, other):
-    """The polynomial of `x` with these coefficients where the condition holds, and that of `other_x` with the other ones elsewhere.
-
-    Evaluated once, with coefficients that are chosen: to choose costs less than to multiply.
-    """
-    return np.where(condition, polynomial(x, coefficients), polynomial(other_x, other))
-
-
 INTRINSICS = {
     f.__name__: f
     for f in (
-        abs, abs_at_most, select, minimum, maximum, fma, lost, product_rest, product_sum, copysign, sqrt, biased_power, exponent, mantissa,
-        rough_reciprocal, rough_rsqrt, polynomial, either_polynomial,
+        abs, select, minimum, maximum, fma, lost, product_rest, product_sum, copysign, sqrt, biased_power, exponent, mantissa,
+        rough_reciprocal, rough_rsqrt, polynomial,
     )  # fmt: skip
 }
-TABLES = {"polynomial": (1,), "either_polynomial": (2, 4)}  # which arguments are tables of coefficients
+TABLES = {"polynomial": (1,)}  # which arguments are tables of coefficients
 
 
 def paired(x, terms, fma, one=None):

@@ -7,11 +7,22 @@ power of two is applied, and the result is rounded once where it is subnormal.
 import math
 
 from . import coefficients
-from .coefficients import COSINE, ERF_EXPONENT, EXPM1, EXPM1_OF_HALF, GELU_SLOPE, HAZARD, LOG1P, MILLS, SINE, SINE_SQUARE
+from .coefficients import (
+    COSINE,
+    ERFC_RATIO_D,
+    EXPM1,
+    EXPM1_OF_HALF,
+    GELU_SLOPE,
+    HAZARD,
+    LOG1P,
+    MILLS,
+    PHI_FAR_N,
+    SINE,
+    SINE_SQUARE,
+)
 from .language import (
     POWER_BIAS,
-    PRECISIONS,
-    REDUCED,
+    POWER_MAGIC,
     ROUNDING_MAGIC,
     biased_power,
     constant,
@@ -27,7 +38,6 @@ from .language import (
     rough_reciprocal,
     rough_rsqrt,
     select,
-    type_of,
 )
 
 LOG2E = constant(**coefficients.LOG2E)
@@ -35,7 +45,14 @@ LN2_HIGH = constant(**coefficients.LN2_HIGH)  # with trailing zeros: n * LN2_HIG
 LN2_LOW = constant(**coefficients.LN2_LOW)
 HALF_LOG2E = constant(float32=LOG2E.float32 / 2, float64=LOG2E / 2)
 TWICE_LN2_HIGH = constant(**{p: c * 2 for p, c in coefficients.LN2_HIGH.items()})
-MAGIC_LN2 = constant(**{p: c * 2 * float(getattr(ROUNDING_MAGIC, p)) for p, c in coefficients.LN2_HIGH.items()})  # exactly
+ERF_SLOPE_C, ERF_SLOPE_MAGIC = constant(**coefficients.ERF_SLOPE_C), constant(**coefficients.ERF_SLOPE_MAGIC)
+# The first coefficients apart: added last, they leave the smallest rounding errors.
+_APART = (coefficients.ERF_SLOPE, coefficients.ERFC_RATIO_N, coefficients.PHI_FAR_D)
+ERF_SLOPE_0, ERFC_RATIO_0, PHI_FAR_D_0 = (constant(**{p: terms[0] for p, terms in table.items()}) for table in _APART)
+ERF_SLOPE_REST, ERFC_RATIO_REST, PHI_FAR_D_REST = ({p: terms[1:] for p, terms in table.items()} for table in _APART)
+PHI_NEAR_REST = {p: terms[1:] for p, terms in coefficients.PHI_NEAR.items()}  # the first one is PHI0
+SQRT_2PI = constant(**coefficients.SQRT_2PI)
+NEAR = constant(**coefficients.NEAR)
 LN2_RATIO = constant(**{p: low / coefficients.LN2_HIGH[p] for p, low in coefficients.LN2_LOW.items()})
 INFINITY = float("inf")
 NAN = float("nan")
@@ -45,27 +62,17 @@ LARGEST = constant(float32=(2 - 2**-23) * 2.0**127, float64=(2 - 2**-52) * 2.0**
 UNBIAS = constant(float32=2.0**-POWER_BIAS.float32, float64=2.0**-POWER_BIAS.float64, single=2.0**-POWER_BIAS.single)
 PHI0 = constant(**coefficients.PHI0)  # the normal density at 0
 PHI0_LOW = constant(**coefficients.PHI0_LOW)
-# The first coefficients of the two have a part of their own in gelu's derivative.
-PHI_NEAR_REST, PHI_FAR_REST = ({p: terms[1:] for p, terms in table.items()} for table in (coefficients.PHI_NEAR, coefficients.PHI_FAR_N))
-PHI_FAR_0 = constant(**{p: terms[0] for p, terms in coefficients.PHI_FAR_N.items()})
-# Smaller by as much as `biased_power` is larger than the power.
-_FACTOR = {p: float(getattr(UNBIAS, p)) for p in (*PRECISIONS, *REDUCED)}
-PHI_FAR_D = {p: tuple(c * factor for c in coefficients.PHI_FAR_D[type_of(p)]) for p, factor in _FACTOR.items()}
-BIASED_SQRT_2PI = constant(**{p: coefficients.SQRT_2PI[type_of(p)] / factor for p, factor in _FACTOR.items()})
-NEAR = constant(**coefficients.NEAR)
 # The first two coefficients apart: added last, they leave the smallest rounding error.
 MILLS_0, MILLS_1 = (constant(**{precision: terms[i] for precision, terms in MILLS.items()}) for i in (0, 1))
 MILLS_REST = {precision: terms[2:] for precision, terms in MILLS.items()}
 MILLS_K = constant(**coefficients.MILLS_K)
 MILLS_R0 = constant(**coefficients.MILLS_R0)
 # From a reach on `biased_power` is 0, and nothing that is multiplied by it underflows, which costs an Intel processor some 150 cycles.
-EXP_REACH = constant(float32=115.7, float64=778.2, single=200.0)  # x * exp(-x) is 0 from here on; in float64 for float32 so is any float32 times it
+EXP_REACH = constant(float32=115.7, float64=779.6, single=200.0)  # x * exp(-x) is 0 from here on; in float64 for float32 so is any float32 times it
 SQUARE_REACH = constant(float32=2.0**62, float64=2.0**510)  # the square of this is finite, and what is added to it is lost
-ERFC_REACH = constant(float32=10.7563, float64=27.8962, single=10.6)  # erfc is 0 from here on
+ERFC_REACH = constant(float32=10.77, float64=27.9285, single=10.6)  # erfc is 0 from here on
 HAZARD_REACH = constant(float32=14.0, float64=38.0, single=14.0)  # from here on the asymptotic series is as good as it can be
 SINE_REACH = constant(float32=2.0**22, float64=2.0**51)  # from here on, numbers are too far apart for a sine to mean anything
-SQRT2 = constant(**coefficients.SQRT2)
-SQRT2_LOW = constant(**coefficients.SQRT2_LOW)
 HALF_PI = constant(**coefficients.HALF_PI)
 HALF_PI_LOW = constant(**coefficients.HALF_PI_LOW)
 TWO_OVER_PI = 2 / math.pi
@@ -73,7 +80,7 @@ PI, PI_LOW = constant(**coefficients.PI), constant(**coefficients.PI_LOW)
 GELU_FLAT, GELU_FLAT_LOW = constant(**coefficients.GELU_FLAT), constant(**coefficients.GELU_FLAT_LOW)
 ALL_EXPM1 = EXPM1 | {"single": EXPM1["float64"]}  # for where a result has a zero
 FAR = 2.0**200  # beyond float32, and the square of it is finite in float64
-GAUSS_REACH = constant(float32=15.212, float64=39.451, single=15.0)  # x * exp(-x * x / 2) is 0 from here on
+GAUSS_REACH = constant(float32=15.212, float64=39.491, single=15.0)  # x * exp(-x * x / 2) is 0 from here on
 
 
 def scale(x, n):
@@ -87,9 +94,9 @@ def power(n):
 
 
 def reduced(x):
-    """Return r, n with x = r + n log 2, |r| <= log(2) / 2; n with ROUNDING_MAGIC added, as `biased_power` takes it."""
-    n = fma(x, LOG2E, ROUNDING_MAGIC)
-    whole = n - ROUNDING_MAGIC
+    """Return r, n with x = r + n log 2, |r| <= log(2) / 2; n with POWER_MAGIC added, as `biased_power` takes it."""
+    n = fma(x, LOG2E, POWER_MAGIC)
+    whole = n - POWER_MAGIC
     return fma(whole, -LN2_LOW, fma(whole, -LN2_HIGH, x)), n
 
 
@@ -223,7 +230,7 @@ def log1p_whole(x):
     v = u - 1
     rest = (1 - (u - v)) + (a - v)  # what the rounding of u lost
     n = exponent(u)
-    y = fma(n, LN2_HIGH, fma(n, LN2_LOW, small_log1p(fma(rest, power(ROUNDING_MAGIC - n), mantissa(u) - 1))))
+    y = fma(n, LN2_HIGH, fma(n, LN2_LOW, small_log1p(fma(rest, power(POWER_MAGIC - n), mantissa(u) - 1))))
     return select(x > -1, select(x < INFINITY, y, x), select(x < -1, NAN, select(x == -1, -INFINITY, x)))
 
 
@@ -236,10 +243,58 @@ def ratio_rest(quotient, x, divisor):
 def gauss_parts(a):
     """Return q, n with exp(-a * a / 2) = 2**n * (1 + q); 0 <= a <= GAUSS_REACH."""
     # a * a has twice the digits there are, and exp turns a lost one into an error of a * a / 2 times as much.
-    n = fma(a * a, -HALF_LOG2E, ROUNDING_MAGIC)
-    multiple = product_sum(n, TWICE_LN2_HIGH, -MAGIC_LN2)  # of 2 log 2, exactly
+    n = fma(a * a, -HALF_LOG2E, POWER_MAGIC)
+    multiple = (n - POWER_MAGIC) * TWICE_LN2_HIGH  # of 2 log 2, exactly
     r = fma(multiple, -LN2_RATIO, product_sum(-a, a, -multiple))
     return r * polynomial(r, EXPM1_OF_HALF), n
+
+
+def gauss_parts_near(a, low):
+    """As `gauss_parts`, of a + low, where low is no larger than some rounding errors of a."""
+    n = fma(a * a, -HALF_LOG2E, POWER_MAGIC)
+    multiple = (n - POWER_MAGIC) * TWICE_LN2_HIGH
+    r = product_sum(-a, a, -multiple) + fma(multiple, -LN2_RATIO, -2 * a * low)
+    return r * polynomial(r, EXPM1_OF_HALF), n
+
+
+def erf_slope_parts(a):
+    """Return q, n with erf'(a) = 2**n * (1 + q); 0 <= a <= ERFC_REACH."""
+    n = fma(fma(a, a, ERF_SLOPE_C), -LOG2E, POWER_MAGIC)
+    multiple = product_sum(n, LN2_HIGH, -ERF_SLOPE_MAGIC)
+    r = fma(multiple, -LN2_RATIO, product_sum(-a, a, -multiple))
+    return fma(r, polynomial(r, ERF_SLOPE_REST), ERF_SLOPE_0), n
+
+
+def phi_near_rest(x):
+    """(Phi(x) - 1/2 - x * PHI0) / x**3, |x| <= NEAR, with Phi the normal distribution function."""
+    return polynomial(x * x, PHI_NEAR_REST)
+
+
+def phi_far_parts(a):
+    """Return d, product, rest: a * d = product, Phi(-a) * exp(a * a / 2) = d / (SQRT_2PI * product + rest); NEAR <= a <= GAUSS_REACH.
+
+    Far out what d is rounded by cancels.
+    """
+    d = fma(a, polynomial(a, PHI_FAR_D_REST), PHI_FAR_D_0)
+    return d, a * d, polynomial(a, PHI_FAR_N)
+
+
+def mills_far_parts(a):
+    """Return high, low whose sum is Phi(-a) * exp(a * a / 2); NEAR <= a <= GAUSS_REACH."""
+    d, product, rest = phi_far_parts(a)
+    return quotient_parts(d, fma(SQRT_2PI, product, fma(SQRT_2PI, product_rest(a, d, product), rest)))
+
+
+def erfc_parts(a):
+    """Return high, low whose sum is 2 * erfc(a) / erf'(a); 0 <= a <= ERFC_REACH."""
+    d = polynomial(a, ERFC_RATIO_D)
+    return quotient_parts(d, fma(a, d, fma(a, polynomial(a, ERFC_RATIO_REST), ERFC_RATIO_0)))  # far out what d is rounded by cancels
+
+
+def quotient_parts(x, y):
+    """x / y, and nearly what that is rounded by; x and y are positive."""
+    quotient = x / y
+    return quotient, lost(fma(-quotient, y, x) * rough_reciprocal(y))
 
 
 def mills(a):
@@ -259,37 +314,11 @@ def mills(a):
     return high, low, lost(r * v * fma(h, v, MILLS_1 - g))
 
 
-def gauss_parts_near(a, low):
-    """As `gauss_parts`, of a + low, where low is no larger than some rounding errors of a."""
-    n = fma(a * a, -HALF_LOG2E, ROUNDING_MAGIC)
-    multiple = product_sum(n, TWICE_LN2_HIGH, -MAGIC_LN2)
-    r = product_sum(-a, a, -multiple) + fma(multiple, -LN2_RATIO, -2 * a * low)
-    return r * polynomial(r, EXPM1_OF_HALF), n
-
-
 def mills_parts(a):
     """Phi(-a) * exp(a * a / 2), rounded, and what that is rounded by; 0 <= a <= GAUSS_REACH."""
     high, low, rest = mills(a)
     m = high + low
     return m, ((high - m) + low) + rest
-
-
-def mills_far(a, ad, d):
-    """Phi(-a) * exp(a * a / 2) * UNBIAS, a >= NEAR, for d = polynomial(a, PHI_FAR_D) and ad = a * d: what `biased_exp` wants."""
-    return d / fma(BIASED_SQRT_2PI, ad, fma(polynomial(a, PHI_FAR_REST), a, PHI_FAR_0))
-
-
-def mills_near_parts(a, rest):
-    """Return high, low whose sum is Phi(-b) * exp(b * b / 2) for b = a + rest, where rest is no larger than some rounding errors of a."""
-    high, low, lower = mills(a)
-    return high, fma(rest, fma(a, high, -PHI0), low)  # by the ratio's derivative
-
-
-def square_exp_parts(a):
-    """Return q, n with exp(-a * a) = 2**n * (1 + q); 0 <= a <= ERFC_REACH."""
-    n = fma(a * a, -LOG2E, ROUNDING_MAGIC)
-    multiple = product_sum(n, LN2_HIGH, -0.5 * MAGIC_LN2)  # of log 2, exactly
-    return small_expm1(fma(multiple, -LN2_RATIO, product_sum(-a, a, -multiple))), n
 
 
 def hazard(a):
@@ -327,13 +356,6 @@ def reduced_rsqrt(x):
     s = fma(r * e, fma(e, 0.375, 0.5), r)
     f = fma(-x * s, s, 1)
     return fma(s * f, fma(f, 0.375, 0.5), s)
-
-
-def reduced_erf(a):
-    """-erf(a), a >= 0; beyond 4.1 that of 4.1, which rounds to 1."""
-    b = minimum(a, 4.1)
-    q, n, e = exp_expm1_parts(-b * polynomial(b, ERF_EXPONENT))
-    return e
 
 
 def reduced_gelu_parts(a):

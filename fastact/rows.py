@@ -6,10 +6,10 @@ exp(x - c) * 2**-k is between 0.7 and 1.5 at the largest x.
 """
 
 from .coefficients import LOG1P
-from .language import ROUNDING_MAGIC, biased_power, constant, fma, maximum, minimum, polynomial, select
+from .language import POWER_MAGIC, ROUNDING_MAGIC, biased_power, constant, fma, maximum, minimum, polynomial, select
 from .primitives import EXP_REACH, LARGEST, LN2_HIGH, LN2_LOW, LOG2E, UNBIAS, exp, reduced, small_expm1
 
-BOTTOM = constant(float32=127 + 40, float64=1023 + 100)  # `biased_power` makes a zero of 2**-BOTTOM
+BOTTOM = constant(**{p: getattr(POWER_MAGIC, p) - getattr(ROUNDING_MAGIC, p) for p in ("float32", "float64")})  # `biased_power` makes a zero of 2**-BOTTOM
 LN2 = 0.6931471805599453
 
 
@@ -52,7 +52,7 @@ def log1p_small(z):
 
 def log1p_parts(z, exponent):
     """log(1 + z), z >= 0; `exponent` is that of 1 + z."""
-    p = biased_power(ROUNDING_MAGIC - exponent) * UNBIAS
+    p = biased_power(POWER_MAGIC - exponent) * UNBIAS
     return fma(exponent, LN2_HIGH, fma(exponent, LN2_LOW, log1p_small(fma(z, p, p - 1))))
 
 

@@ -209,7 +209,7 @@ class Writer:
         return f"{function.__name__}_{self.precision}"
 
     def intrinsic(self, name):
-        return f"{name}_{self.precision if name == 'biased_power' else self.type}"  # its bias differs by precision
+        return f"{name}_{self.type}"
 
     def value(self, number):
         return float(getattr(number, self.precision, number))
@@ -269,16 +269,9 @@ class Writer:
         tables = [self.table(read, node.args[i]) for i in TABLES.get(name, ())]
         if name == "polynomial":
             return self.polynomial(text(node.args[0]), [self.literal(c) for c in tables[0]])
-        if name == "either_polynomial":
-            condition, x, other = (text(node.args[i]) for i in (0, 1, 3))
-            terms = [self.select(condition, *map(self.literal, pair)) for pair in itertools.zip_longest(*tables, fillvalue=0.0)]
-            return self.polynomial(self.select(condition, x, other), terms)
         if name == "lost":
             return text(node.args[0])
         return f"{self.intrinsic(name)}({', '.join(text(a) for a in node.args)})"
-
-    def select(self, condition, yes, no):
-        return f"{self.intrinsic('select')}({condition}, {yes}, {no})"
 
     def polynomial(self, x, terms):
         fma = self.intrinsic("fma")
@@ -389,10 +382,6 @@ class _Reduced(Inlined):
         values = [writer.table(read, a) if i in tables else self.one(read, a, known) for i, a in enumerate(node.args)]
         if name == "polynomial":
             return writer.polynomial(self.written(self.named(values[0])), [writer.literal(c) for c in values[1]])
-        if name == "either_polynomial":
-            condition, x, first, other, second = values
-            terms = [writer.select(condition, *map(writer.literal, pair)) for pair in itertools.zip_longest(first, second, fillvalue=0.0)]
-            return writer.polynomial(self.named(writer.select(condition, self.written(x), self.written(other))), terms)
         if name == "select" and repr(values[1]) == repr(values[2]):  # 0.0 is not -0.0
             return values[1]
         if name == "fma" and (values[2] == 0.0 or 0.0 in values[:2] or 1.0 in values[:2]):

@@ -98,7 +98,6 @@ FORBIDDEN = {
     "unknown function": ("def f(x):\n    return unknown(x), 1", 2),
     "Python's own function": ("def f(x):\n    return max(x, 0), 1", 2),
     "polynomial of a list": ("def f(x):\n    return polynomial(x, (1, 2)), 1", 2),
-    "either polynomial of a number": ("def f(x):\n    return either_polynomial(x > 0, x, 1, x, 2), 1", 2),
     "starred call": ("def f(x):\n    return select(*x), 1", 2),
     "variable arguments": ("def f(*x):\n    return x, 1", 1),
     "keyword arguments": ("def f(x, **options):\n    return x, 1", 1),
@@ -110,7 +109,7 @@ FORBIDDEN = {
 @pytest.mark.parametrize("text, line", FORBIDDEN.values(), ids=FORBIDDEN)
 def test_what_is_refused(text, line, tmp_path):
     path = tmp_path / "formula.py"
-    path.write_text("from fastact.language import either_polynomial, polynomial, select\n\ndef g(x):\n    return x, x\n\n" + text)
+    path.write_text("from fastact.language import polynomial, select\n\ndef g(x):\n    return x, x\n\n" + text)
     scope = {}
     exec(compile(path.read_text(), str(path), "exec"), scope)
     with pytest.raises(translate.FormulaError) as caught:

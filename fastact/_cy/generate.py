@@ -93,7 +93,7 @@ def intrinsics(writer):
     """The declarations of what primitives.h has."""
     real = writer.real
     counts = {
-        "abs": 1, "abs_at_most": 2, "minimum": 2, "maximum": 2, "fma": 3, "product_rest": 3, "product_sum": 3, "copysign": 2, "sqrt": 1, "biased_power": 1, "exponent": 1, "mantissa": 1,
+        "abs": 1, "minimum": 2, "maximum": 2, "fma": 3, "product_rest": 3, "product_sum": 3, "copysign": 2, "sqrt": 1, "biased_power": 1, "exponent": 1, "mantissa": 1,
         "rough_reciprocal": 1, "rough_rsqrt": 1,
     }  # fmt: skip
     lines = [f"    {real} {writer.intrinsic(name)}({', '.join([real] * count)}) noexcept" for name, count in counts.items()]
@@ -212,7 +212,6 @@ def generate(reduced=True):
             declared += intrinsics(writer)
             functions = [f for r in records for f in (r.formula, r.at_defaults("value"), r.from_output, r.parameter_gradients)]
         else:  # for all activations, in as many digits as it takes
-            declared.append(f"    {writer.real} biased_power_{precision}({writer.real}) noexcept")
             cells = [cell for cell in cells if cell[1] not in ("backward_from_output", catalog.TRAINING)]
             functions = [f for r, m, digits in cells if digits == precision for f in (r.function(m, precision), r.at_defaults(m, precision))]
         parts.append(translate.translate([f for f in functions if f is not None], writer))

@@ -14,11 +14,11 @@
 #endif
 
 /* A limit that is the same for all elements, as what gcc cannot know: only then it takes the processor's minimum and maximum, one instruction
-   where compare and blend are two. The zero is defined behind its back, and added once, before a loop. */
+   where compare and blend are two. The zero is defined behind its back, and subtracted once, before a loop: -0 stays what it is. */
 #if defined(__GNUC__) && !defined(__clang__) && defined(__ELF__)
 extern const double fastact_zero __attribute__((visibility("hidden")));
 __asm__(".pushsection .rodata, \"a\"\n.balign 8\nfastact_zero: .zero 8\n.popsection");
-#define FASTACT_LIMIT(real, limit) (__builtin_constant_p(limit) ? (limit) + (real)fastact_zero : (limit))
+#define FASTACT_LIMIT(real, limit) (__builtin_constant_p(limit) ? (limit) - (real)fastact_zero : (limit))
 #else
 #define FASTACT_LIMIT(real, limit) (limit)
 #endif
@@ -64,6 +64,15 @@ __asm__(".pushsection .rodata, \"a\"\n.balign 8\nfastact_zero: .zero 8\n.popsect
         memcpy(&x, &bits, sizeof x);                                                                                     \
         return x;                                                                                                        \
     } \
+    /* The exponent is in the last bits, biased: language.POWER_MAGIC. */                                                \
+    FASTACT_INLINE real biased_power_##name(real shifted)                                                                \
+    {                                                                                                                    \
+        integer bits;                                                                                                    \
+        memcpy(&bits, &shifted, sizeof bits);                                                                            \
+        bits <<= mantissa;                                                                                               \
+        memcpy(&shifted, &bits, sizeof shifted);                                                                         \
+        return shifted;                                                                                                  \
+    }                                                                                                                    \
     FASTACT_INLINE real rough_reciprocal_##name(real x)                                                                  \
     {                                                                                                                    \
         integer bits;                                                                                                    \
@@ -80,50 +89,6 @@ __asm__(".pushsection .rodata, \"a\"\n.balign 8\nfastact_zero: .zero 8\n.popsect
         memcpy(&x, &bits, sizeof x);                                                                                     \
         return x;                                                                                                        \
     }
-
-/* The smaller of |x| and limit, which is also what NaN becomes. Integers have four pipes where floats have two, but only AVX-512 has a minimum
-   for those of 64 bits. */
-#define FASTACT_ABS_AT_MOST(name, real, integer)                                                                         \
-    FASTACT_INLINE real abs_at_most_##name(real x, real limit)                                                           \
-    {                                                                                                                    \
-        integer bits, most;                                                                                              \
-        memcpy(&bits, &x, sizeof bits);                                                                                  \
-        memcpy(&most, &limit, sizeof most);                                                                              \
-        bits &= ~((integer)1 << (sizeof bits * 8 - 1));                                                                  \
-        bits = bits > most ? most : bits;                                                                                \
-        memcpy(&x, &bits, sizeof x);                                                                                     \
-        return x;                                                                                                        \
-    }
-
-FASTACT_ABS_AT_MOST(float32, float, uint32_t)
-#ifdef __AVX512F__
-FASTACT_ABS_AT_MOST(float64, double, uint64_t)
-#else
-FASTACT_INLINE double abs_at_most_float64(double x, double limit)
-{
-    limit = FASTACT_LIMIT(double, limit);
-    x = fabs(x);
-    return x < limit ? x : limit;
-}
-#endif
-
-/* By precision, of which a type has more than one: they differ by the bias. */
-#define FASTACT_BIASED_POWER(precision, real, integer, mantissa, bias)                                                   \
-    FASTACT_INLINE real biased_power_##precision(real shifted)                                                           \
-    {                                                                                                                    \
-        integer bits;                                                                                                    \
-        real power;                                                                                                      \
-        memcpy(&bits, &shifted, sizeof bits);                                                                            \
-        bits = (bits << mantissa) + ((integer)(bias) << mantissa);                                                       \
-        memcpy(&power, &bits, sizeof power);                                                                             \
-        return power;                                                                                                    \
-    }
-
-/* With language.POWER_BIAS. */
-FASTACT_BIASED_POWER(float32, float, uint32_t, 23, 127 + 40)
-FASTACT_BIASED_POWER(float64, double, uint64_t, 52, 1023 + 100)
-FASTACT_BIASED_POWER(half, float, uint32_t, 23, 127 + 40)
-FASTACT_BIASED_POWER(single, double, uint64_t, 52, 1023)
 
 /* language.RECIPROCAL_BITS and RSQRT_BITS. */
 #define RECIPROCAL_BITS_float32 ((uint32_t)0x7ef311c2)

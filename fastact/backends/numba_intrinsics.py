@@ -5,7 +5,7 @@ import llvmlite.ir as ir
 from numba import types
 from numba.extending import intrinsic
 
-from ..language import POWER_BIAS, PRECISIONS, RECIPROCAL_BITS, REDUCED, RSQRT_BITS, SPLITTER, type_of
+from ..language import PRECISIONS, RECIPROCAL_BITS, RSQRT_BITS, SPLITTER, type_of
 
 _HAS_FMA = llvmlite.binding.get_host_cpu_features().get("fma", False) or "x86" not in llvmlite.binding.get_process_triple()
 
@@ -29,15 +29,10 @@ def _define(name, count, build, first=(), precisions=PRECISIONS):
         __all__.append(f"{name}_{precision}")
 
 
-def _biased_power(precision):
+def _biased_power(builder, shifted):
     # As in primitives.h.
-    def build(builder, shifted):
-        integer, mantissa, bias = (ir.IntType(64), 52, 1023) if shifted.type == ir.DoubleType() else (ir.IntType(32), 23, 127)
-        bits = builder.shl(builder.bitcast(shifted, integer), ir.Constant(integer, mantissa))
-        added = ir.Constant(integer, (bias + int(getattr(POWER_BIAS, precision))) << mantissa)
-        return builder.bitcast(builder.add(bits, added), shifted.type)
-
-    return build
+    integer, mantissa = (ir.IntType(64), 52) if shifted.type == ir.DoubleType() else (ir.IntType(32), 23)
+    return builder.bitcast(builder.shl(builder.bitcast(shifted, integer), ir.Constant(integer, mantissa)), shifted.type)
 
 
 def _exponent(builder, x):
@@ -95,12 +90,6 @@ def _halves(builder, a):
     return high, builder.fsub(a, high)
 
 
-def _abs_at_most(builder, x, limit):
-    integer = ir.IntType(64 if x.type == ir.DoubleType() else 32)
-    bits, most = builder.and_(builder.bitcast(x, integer), ir.Constant(integer, 2 ** (integer.width - 1) - 1)), builder.bitcast(limit, integer)
-    return builder.bitcast(builder.select(builder.icmp_unsigned(">", bits, most), most, bits), x.type)
-
-
 def _call(name):
     def build(builder, *values):
         function = builder.module.declare_intrinsic(
@@ -113,7 +102,6 @@ def _call(name):
 
 __all__ = []
 _define("abs", 1, _call("fabs"))
-_define("abs_at_most", 2, _abs_at_most)
 _define("sqrt", 1, _call("sqrt"))
 _define("copysign", 2, _call("copysign"))
 _define("fma", 3, lambda b, x, y, z: b.fma(x, y, z) if _HAS_FMA else b.fadd(b.fmul(x, y), z))
@@ -126,5 +114,4 @@ _define("rough_rsqrt", 1, _rough(RSQRT_BITS, 1))
 _define("minimum", 2, lambda b, x, limit: b.select(b.fcmp_ordered(">", x, limit), limit, x))
 _define("maximum", 2, lambda b, x, limit: b.select(b.fcmp_ordered("<", x, limit), limit, x))
 _define("select", 2, lambda b, condition, yes, no: b.select(condition, yes, no), first=(types.boolean,))
-for _precision in (*PRECISIONS, *REDUCED):
-    _define("biased_power", 1, _biased_power(_precision), precisions=(_precision,))
+_define("biased_power", 1, _biased_power)

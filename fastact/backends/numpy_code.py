@@ -233,12 +233,6 @@ class _Graph:
     def polynomial(self, x, terms):
         return language.paired(x, terms, self.rounded_fma, self.const(1))
 
-    def either_polynomial(self, condition, x, terms, other_x, others):
-        return self.select(condition, self.polynomial(x, terms), self.polynomial(other_x, others))
-
-    def abs_at_most(self, a, limit):
-        return self.minimum(self.abs(a), limit)  # a NaN may stay one
-
     def abs(self, a):
         return self.make("absolute", a)
 
@@ -274,7 +268,7 @@ class _Graph:
         return self.make("bits_xor", no, self.make("bits_and", self.make("bits_xor", yes, no), mask))
 
     def biased_power(self, shifted):
-        n = self.subtract(shifted, self.const(language.ROUNDING_MAGIC))
+        n = self.subtract(shifted, self.const(language.POWER_MAGIC))
         return self.make("exp2", self.add(n, self.const(language.POWER_BIAS)))
 
     # exp
@@ -338,9 +332,12 @@ class _Graph:
         largest = self.const(math.log(float(np.finfo(self.type).max)) - 0.5)  # infinity times 0 would be NaN, and so its difference to itself
         return (self.fma(self.make("exp", self.make("minimum", x, largest)), low, e),)
 
-    def square_exp_parts(self, a):
-        square = self.multiply(a, a)
-        return self.exp_parts(self.negative(square), None if self.wide else self.negative(self.product_rest(a, a, square)))
+    def erf_slope_parts(self, a):
+        square, number = self.multiply(a, a), self.const(math.log(math.pi) / 2 - math.log(2))
+        x = self.negative(square)
+        y = self.subtract(x, number)
+        rest = None if self.wide else self.subtract(self.subtract(self.subtract(x, y), number), self.product_rest(a, a, square))
+        return self.exp_parts(y, rest)
 
     @property
     def bias(self):
@@ -375,15 +372,17 @@ class _Graph:
         return (self.multiply(self.negative(e), self.bias),)
 
     def gauss_parts(self, a):
-        return self.gauss_parts_near(a, self.const(0))
+        return self.exp_parts(*self.half_square(a))
 
     def gauss_parts_near(self, a, near):
+        x, low = self.half_square(a)
+        by_near = self.negative(self.multiply(a, near))
+        return self.exp_parts(x, by_near if low is None else self.add(low, by_near))
+
+    def half_square(self, a):
+        """-a * a / 2, and what that is rounded by."""
         half, square = self.const(-0.5), self.multiply(a, a)
-        low = None if self.wide else self.multiply(half, self.product_rest(a, a, square))
-        if near not in (self.const(0), self.nothing):
-            by_near = self.negative(self.multiply(a, near))
-            low = by_near if low is None else self.add(low, by_near)
-        return self.exp_parts(self.multiply(half, square), low)
+        return self.multiply(half, square), None if self.wide else self.multiply(half, self.product_rest(a, a, square))
 
     def product_rest(self, a, b, product):
         """Nothing where the product is exact: by one, and of two float32 numbers in float64."""
@@ -437,13 +436,14 @@ _OWN = {
     primitives.exp_parts_less: lambda g, x, low: g.exp_parts(x, None if low in (g.const(0), g.nothing) else g.negative(low)),
     primitives.whole_exp: _Graph.whole_exp,
     primitives.whole_expm1: _Graph.whole_expm1,
-    primitives.square_exp_parts: _Graph.square_exp_parts,
+    primitives.erf_slope_parts: _Graph.erf_slope_parts,
     primitives.gauss_parts_near: _Graph.gauss_parts_near,
     primitives.exp_expm1_parts: _Graph.exp_expm1_parts,
     primitives.biased_exp: _Graph.biased_exp,
     primitives.biased_exp_times: _Graph.biased_exp_times,
     primitives.biased_exp_and_1: _Graph.biased_exp_and_1,
     primitives.biased_minus_expm1: _Graph.biased_minus_expm1,
+    primitives.quotient_parts: lambda g, x, y: (g.divide(x, y), g.nothing),  # there is no fma to tell what is lost
     primitives.times_exp: lambda g, q, high, low: (g.multiply(g.add(high, low), g.factor(*q.args)),) if q.op == "q" else None,
     primitives.gauss_parts: _Graph.gauss_parts,
     primitives.mills: _Graph.mills,
