@@ -66,9 +66,9 @@ def measure(names, size, threads, repeats):
             if torch is not None:
                 torch.set_num_threads(n)
             for way, call in ways.items():
-                call()
-                time.sleep(0.01 if "torch" in way else 0)  # its threads spin for a while
-                samples[way, n].append(seconds(call, 5))
+                seconds(call, 20)  # wakes the threads
+                samples[way, n].append(seconds(call, 20))
+                time.sleep(0.02 if "torch" in way else 0)  # its threads spin for a while
     return {way: {n: statistics.median(samples[way, n]) for n in threads} for way in ways}
 
 

@@ -63,6 +63,7 @@ from .primitives import (
     exp_parts_less,
     exp_whole,
     expm1_whole,
+    gauss_expm1_parts,
     gauss_parts,
     gauss_parts_near,
     hazard,
@@ -956,16 +957,15 @@ def gelu_tanh(x):
 def gelu(x):
     """Gaussian error linear unit: x * Phi(x), with Phi the distribution function of the normal distribution."""
     a = minimum(abs(x), GAUSS_REACH)
-    q, n = gauss_parts(a)
+    q, n, expm1_near = gauss_expm1_parts(a)
     d, ad, rest = phi_far_parts(a)
     below = fma(SQRT_2PI, ad, rest)
     far = fma(biased_exp_times(ad / below, q, n), -UNBIAS, maximum(x, -0.0))  # what ad is rounded by all but cancels
     left = biased_exp_times(fma(-a, PHI0, d / below), q, n)
     far_slope = select(x < 0, left * UNBIAS, fma(left, -UNBIAS, 1))
-    # Near 0 the power of two is 1.
     near_rest = phi_near_rest(a)
     near = x * fma(x, fma(a * a, near_rest, PHI0), 0.5)
-    near_slope = fma(x, fma(a * a, near_rest, fma(PHI0, q, PHI0_LOW)), fma(x, 2 * PHI0, 0.5))
+    near_slope = fma(x, fma(a * a, near_rest, fma(PHI0, expm1_near, PHI0_LOW)), fma(x, 2 * PHI0, 0.5))
     return select(a < NEAR, near, far), select(a < NEAR, near_slope, far_slope)
 
 

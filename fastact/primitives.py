@@ -249,6 +249,12 @@ def gauss_parts(a):
     return r * polynomial(r, EXPM1_OF_HALF), n
 
 
+def gauss_expm1_parts(a):
+    """Return q, n as `gauss_parts` does, and expm1(-a * a / 2) where a < NEAR."""
+    q, n = gauss_parts(a)
+    return q, n, q
+
+
 def gauss_parts_near(a, low):
     """As `gauss_parts`, of a + low, where low is no larger than some rounding errors of a."""
     n = fma(a * a, -HALF_LOG2E, POWER_MAGIC)

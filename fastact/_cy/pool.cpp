@@ -353,8 +353,8 @@ int team_size(double serial_ns) {
     int coming = awake;
     if (worth_waking <= awake && awake < worth_hot) {
         // Too short to pay a wake-up for this call. But many such calls in a row (a training loop) soon lose more than one
-        // costs: then wake a worker for the calls to come; it keeps spinning between them. It may help with this one already: after
-        // a call that takes longer than it spins it would sleep again.
+        // costs: then wake some for the calls to come, as many as work already, and they keep spinning between them. They may help with
+        // this one already: after a call that takes longer than they spin they would sleep again.
         const double spin = spin_ns.load(std::memory_order_relaxed), now = now_ns();
         // (out of the cache a call takes a few times its estimate)
         const bool row = now - pool->missed_at.load(std::memory_order_relaxed) < 4 * serial_ns + spin;
@@ -362,7 +362,8 @@ int team_size(double serial_ns) {
         if (missed >= cold && spin > 0) {
             missed = 0;
             if (!pool->busy.exchange(true, std::memory_order_acquire)) {
-                pool->wake(++coming);
+                coming += std::min(coming + 1, worth_hot - coming);
+                pool->wake(coming);
                 pool->busy.store(false, std::memory_order_release);
             }
         }

@@ -374,6 +374,10 @@ class _Graph:
     def gauss_parts(self, a):
         return self.exp_parts(*self.half_square(a))
 
+    def gauss_expm1_parts(self, a):
+        parts = self.gauss_parts(a)
+        return None if parts is None else (*parts, self.expm1(self.half_square(a)[0]))
+
     def gauss_parts_near(self, a, near):
         x, low = self.half_square(a)
         by_near = self.negative(self.multiply(a, near))
@@ -446,6 +450,7 @@ _OWN = {
     primitives.quotient_parts: lambda g, x, y: (g.divide(x, y), g.nothing),  # there is no fma to tell what is lost
     primitives.times_exp: lambda g, q, high, low: (g.multiply(g.add(high, low), g.factor(*q.args)),) if q.op == "q" else None,
     primitives.gauss_parts: _Graph.gauss_parts,
+    primitives.gauss_expm1_parts: _Graph.gauss_expm1_parts,
     primitives.mills: _Graph.mills,
     primitives.power: lambda g, n: (g.other_factor(*n.args),) if n.op == "n" else None,
     primitives.scale: lambda g, x, n: (g.multiply(x, g.other_factor(*n.args)),) if n.op == "n" else None,
