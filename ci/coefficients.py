@@ -183,15 +183,6 @@ def third_low(precision):
     return mpf(0) if precision in REDUCED else mpf(rounded(mpf(1) / 3 - mpf(rounded(mpf(1) / 3, precision)), precision))
 
 
-def erf_exponent(precision):
-    """-log(erfc(a)) / a - 1; the error is relative to erf(a) = 1 - exp(-(a + a P(a)))."""
-    largest, degree = ERF_LARGEST[precision], ERF_DEGREE[precision]
-    grid = chebyshev_grid(0, largest, 12 * (degree + 2))[1:]
-    values = {a: -mpmath.log(mpmath.erfc(a)) / a for a in grid}
-    c, error, _ = fit(lambda a: values[a] - 1, lambda a: a / mpmath.expm1(a * values[a]), grid, range(degree + 1), precision)
-    return c, f"0 <= a <= {largest}, degree {degree}, {in_bits(error)}"
-
-
 def sine_square_ratio(w):
     return mpmath.sin(mpmath.sqrt(w)) ** 2 / w
 
@@ -253,7 +244,7 @@ def expm1_of_half(precision):
 
 SELU_SCALE = mpf("1.0507009873554805")
 ERF_LARGEST = {"float32": 4, "float64": 6, "half": 4, "single": 4}  # beyond, erf rounds to 1
-ERF_DEGREE = {"float32": 8, "float64": 23, "half": 5, "single": 11}
+ERF_DEGREES = {"float32": (2, 3), "float64": (6, 7), "half": (2, 2), "single": (3, 4)}
 POWERS = {"float32": 127 + 40, "float64": 1023 + 102, "half": 127 + 40, "single": 1023}  # what POWER_MAGIC has more than ROUNDING_MAGIC
 ERFC_DEGREES = {"float32": (4, 5), "float64": (9, 10), "half": (3, 4), "single": (5, 6)}
 ERFC_LARGEST = {"float32": 10.75, "float64": 27.95, "half": 10.75, "single": 10.75}
@@ -287,32 +278,78 @@ def of_exact_product(value, factor, precision):
 
 def erfc_rational(precision):
     (over, under), largest = ERFC_DEGREES[precision], ERFC_LARGEST[precision]
-    grid = [1 / r - 2 for r in chebyshev_grid(1 / (mpf(largest) + 2), mpf(1) / 2, 12 * (over + under))]
+    grid = reciprocal_grid(0, largest, 12 * (over + under))
     rest = {a: 1 / erfc_ratio(a) - a for a in grid}
-    denominator = [c * mpf(ERFC_SCALE.get(precision, 1)) for c in rational_denominator(grid, rest, 1, over, under)]
+    weight = {a: 1 / (a + rest[a]) for a in grid}
+    denominator = [c * mpf(ERFC_SCALE.get(precision, 1)) for c in rational_denominator(rest, weight, over, under)]
     denominator = [rounded(c, precision) for c in denominator]
     denominator[0] = of_exact_product(denominator[0], 1 / mpmath.sqrt(mpmath.pi), precision)
-    numerator, denominator, error = rational(grid, rest, 1, over, denominator, precision)
-    return numerator, denominator, f"0 <= a <= {largest}, degrees {over} and {under}, {error}"
+    return *rational(rest, weight, over, denominator, precision), f"0 <= a <= {largest}, degrees {over} and {under}"
 
 
-def rational_denominator(grid, rest, b, over, under):
-    """Of N(a) / D(a), which is `rest` with an error relative to b a + rest, and D's last coefficient is 1."""
-    below = [mpf(1) for _ in grid]
+def erf_rational(precision):
+    """(1 + b - s(a) / a) / a for s = 1 - exp(a^2) erfc(a); the error is relative to erf(a) = s + expm1(-a^2) (s - 1)."""
+    (over, under), largest = ERF_DEGREES[precision], ERF_LARGEST[precision]
+    slope, b = 2 / mpmath.sqrt(mpmath.pi), mpf(rounded(2 / mpmath.sqrt(mpmath.pi) - 1, precision))
+    grid = reciprocal_grid(0, largest, 12 * (over + under))[:-1]  # without 0
+    rest = {a: (slope - (1 - mpmath.exp(a * a) * mpmath.erfc(a)) / a) / a for a in grid}
+    weight = {a: a * a * mpmath.exp(-a * a) / mpmath.erf(a) for a in grid}
+    denominator = [rounded(c, precision) for c in rational_denominator(rest, weight, over, under)]
+    rest = {a: t + (1 + b - slope) / a for a, t in rest.items()}
+    return *rational(rest, weight, over, denominator, precision), f"0 <= a <= {largest}, degrees {over} and {under}"
+
+
+def reciprocal_grid(low, high, count):
+    """A Chebyshev grid in 1 / (a + 2), of which a ratio of Mills's kind is nearly a polynomial."""
+    return [1 / r - 2 for r in chebyshev_grid(1 / (mpf(high) + 2), 1 / (mpf(low) + 2), count)]
+
+
+def rational_denominator(rest, weight, over, under):
+    """Of N(a) / D(a), which is nearly `rest`, both by a, and D's last coefficient is 1."""
+    below = [mpf(1) for _ in rest]
     for _ in range(7):  # each time the denominator of the last one in the weight
-        weight = [1 / ((b * a + rest[a]) * d) for a, d in zip(grid, below)]
-        rows = [[*(w * a**j for j in range(over + 1)), *(-w * rest[a] * a**j for j in range(under))] for a, w in zip(grid, weight)]
-        solution, *_ = minimax(rows, [w * rest[a] * a**under for a, w in zip(grid, weight)])
+        scale = [weight[a] / d for a, d in zip(rest, below)]
+        rows = [[*(w * a**j for j in range(over + 1)), *(-w * t * a**j for j in range(under))] for (a, t), w in zip(rest.items(), scale)]
+        solution, *_ = minimax(rows, [w * t * a**under for (a, t), w in zip(rest.items(), scale)])
         denominator = [*solution[over + 1 :], mpf(1)]
-        below = [mpmath.polyval(denominator[::-1], a) for a in grid]
+        below = [polynomial_at(denominator, a) for a in rest]
     return denominator
 
 
-def rational(grid, rest, b, over, denominator, precision):
+def polynomial_at(terms, x):
+    """The polynomial with these terms, lowest order first."""
+    return mpmath.polyval([mpf(c) for c in terms[::-1]], x)
+
+
+def rational(rest, weight, over, denominator, precision):
     """The numerator for a rounded denominator, that, and the error."""
-    exact = {a: mpmath.polyval([mpf(c) for c in denominator[::-1]], a) for a in grid}
-    numerator, error, _ = fit(lambda a: rest[a] * exact[a], lambda a: 1 / ((b * a + rest[a]) * exact[a]), grid, range(over + 1), precision)
+    exact = {a: polynomial_at(denominator, a) for a in rest}
+    numerator, error, _ = fit(lambda a: rest[a] * exact[a], lambda a: weight[a] / exact[a], rest, range(over + 1), precision)
     return numerator, denominator, in_bits(error)
+
+
+GELU_DEGREES = {"float32": (3, 4), "float64": (9, 10)}
+GELU_LARGEST = {"float32": 13.4, "float64": 39}  # from the last one on gelu's tail is subnormal
+GELU_SCALE = {"float32": 0.014686084352433681, "float64": 1}  # of both polynomials
+GELU_STEPS = {"float32": ((1, 3, -3, 1), (1, 0, 1, -1, 0))}  # as many last places more: of 300,000 tried, with the scale, their roundings add up to the least
+
+
+def gelu_rational(precision):
+    (over, under), largest = GELU_DEGREES[precision], GELU_LARGEST[precision]
+    b, steps = mpf(rounded(mpmath.sqrt(2 * mpmath.pi), precision)), GELU_STEPS.get(precision, ((0,) * (over + 1), (0,) * (under + 1)))
+    grid = reciprocal_grid(0, largest, 14 * (over + under))[:-1]  # without 0
+    rest = {a: (1 / mills(a) - 2 - b * a) / a for a in grid}
+    weight = {a: a * mills(a) for a in grid}
+    denominator = [rounded(c * mpf(GELU_SCALE[precision]), precision) for c in rational_denominator(rest, weight, over, under)]
+    denominator = stepped(denominator, steps[1], precision)
+    numerator = stepped(rational(rest, weight, over, denominator, precision)[0], steps[0], precision)
+    error = max(w * abs(polynomial_at(numerator, a) / polynomial_at(denominator, a) - rest[a]) for a, w in weight.items())
+    return numerator, denominator, in_bits(error), f"0 <= a <= {largest}, degrees {over} and {under}"
+
+
+def stepped(values, steps, precision):
+    """The numbers of this precision that come so many steps after these."""
+    return [float(mpf(v) + i * mpf(2) ** (mpmath.frexp(v)[1] - SIGNIFICANT[precision])) for v, i in zip(values, steps)]
 
 
 NEAR = mpf(53) / 64  # below, exp(-a^2 / 2) needs no power of two
@@ -333,11 +370,11 @@ def phi_near(precision):
 def phi_far(precision):
     (over, under), b = FAR_DEGREE[precision], mpf(rounded(mpmath.sqrt(2 * mpmath.pi), precision))
     largest = FAR_LARGEST[precision]
-    grid = [1 / r - 2 for r in chebyshev_grid(1 / (largest + 2), 1 / (NEAR + 2), 12 * (over + under))]
+    grid = reciprocal_grid(NEAR, largest, 12 * (over + under))
     rest = {a: 1 / mills(a) - b * a for a in grid}
-    denominator = [rounded(c, precision) for c in rational_denominator(grid, rest, b, over, under)]
-    numerator, denominator, error = rational(grid, rest, b, over, denominator, precision)
-    return numerator, denominator, f"{float(NEAR)} <= a <= {largest}, degrees {over} and {under}, {error}"
+    weight = {a: 1 / (b * a + rest[a]) for a in grid}
+    denominator = [rounded(c, precision) for c in rational_denominator(rest, weight, over, under)]
+    return *rational(rest, weight, over, denominator, precision), f"{float(NEAR)} <= a <= {largest}, degrees {over} and {under}"
 
 
 # ---- the file ----
@@ -359,11 +396,12 @@ ERF_SLOPE_TEXT = """erf'(a) = 2^n (1 + P(r)), r = -(a^2 + C + n log 2), C near l
 n with POWER_MAGIC added times LN2_HIGH, less MAGIC, is n LN2_HIGH + C: so chosen that MAGIC is a number."""
 PHI_NEAR_TEXT = """Phi(x) = 1/2 + x P(x^2), |x| <= NEAR."""
 PHI_FAR_TEXT = """Phi(-a) exp(a^2 / 2) = 1 / (a b + N(a) / D(a)), b = sqrt(2 pi) rounded."""
+GELU_TEXT = """Phi(-a) exp(a^2 / 2) = 1 / (2 + a b + a N(a) / D(a)), b = sqrt(2 pi) rounded."""
 ERFC_RATIO_TEXT = """sqrt(pi) exp(a^2) erfc(a) = 1 / (a + N(a) / D(a))."""
 
 
 HAZARD_TEXT = """phi(a) / Phi(-a) = a P(1 / a^2) of the normal distribution, asymptotically; a >= 14 (float32) or 38 (float64)."""
-ERF_EXPONENT_TEXT = """erf(a) = -expm1(-(a + a P(a)))."""
+ERF_TEXT = """erf(a) = s + (s - 1) expm1(-a^2), s = 1 - exp(a^2) erfc(a) = a + ERF_SLOPE_LESS_1 a - a^2 N(a) / D(a); the error is relative to erf(a)."""
 SINE_SQUARE_TEXT = """sin(r)^2 = w P(w), w = r * r, |r| <= 1.01 pi/2."""
 GELU_SLOPE_TEXT = """gelu'(-a) exp(a^2/2) = R(a) - a / sqrt(2 pi) = (GELU_FLAT - a) P(v), with R and v as MILLS has them."""
 TANH_REST_TEXT = """x - tanh(x) = x**3 (P(x * x) + THIRD_LOW), 0 <= x <= 1.1875."""
@@ -419,12 +457,8 @@ def make():
         + table("LN2_HIGH", ln2_high)
         + table("LN2_LOW", ln2_low)
         + table("LOG2E", {p: rounded(1 / ln2, p) for p in TYPES})
-        + comment("1/sqrt(2 pi), the normal density at 0: high and low part.")
+        + comment("1/sqrt(2 pi), the normal density at 0.")
         + table("PHI0", {p: rounded(1 / mpmath.sqrt(2 * mpmath.pi), p) for p in TYPES})
-        + table(
-            "PHI0_LOW",
-            {p: rounded((f := 1 / mpmath.sqrt(2 * mpmath.pi)) - mpf(rounded(f, p)), p) for p in TYPES} | dict.fromkeys(REDUCED, 0.0),
-        )
     )
     for name, text, number in (
         ("SELU_SCALE", "selu's number for x > 0", SELU_SCALE),
@@ -466,7 +500,6 @@ def make():
         ("COSINE", COSINE_TEXT, lambda p: plain(cosine_rest_ratio, mpf("0.81"), {"float32": 3, "float64": 7}, p)),
         ("MILLS", MILLS_TEXT, mills_polynomial),
         ("ATAN", ATAN_TEXT, atan),
-        ("ERF_EXPONENT", ERF_EXPONENT_TEXT, erf_exponent),
         ("SINE_SQUARE", SINE_SQUARE_TEXT, lambda p: plain(sine_square_ratio, (mpmath.pi / 2 * mpf("1.01")) ** 2, {"half": 5, "single": 6}, p)),
         ("GELU_SLOPE", GELU_SLOPE_TEXT, gelu_slope),
     ):
@@ -482,12 +515,13 @@ def make():
     )
     head, both = polynomial("PHI_NEAR", PHI_NEAR_TEXT, phi_near)
     parts.append(head + table("PHI_NEAR", {p: c for p, (c, _) in both.items()}))
-    for name, text, function in (("PHI_FAR", PHI_FAR_TEXT, phi_far), ("ERFC_RATIO", ERFC_RATIO_TEXT, erfc_rational)):
-        ratios = {p: function(p) for p in SIGNIFICANT}
+    for name, text, function in (("PHI_FAR", PHI_FAR_TEXT, phi_far), ("ERFC_RATIO", ERFC_RATIO_TEXT, erfc_rational), ("ERF", ERF_TEXT, erf_rational), ("GELU", GELU_TEXT, gelu_rational)):
+        ratios = {p: function(p) for p in (TYPES if name == "GELU" else SIGNIFICANT)}
         parts.append(
-            comment(text, *(f"{p}: {note}." for p, (*_, note) in ratios.items()))
+            comment(text, *(f"{p}: {note}, {error}." for p, (*_, error, note) in ratios.items()))
             + "\n".join(table(f"{name}_{n}", {p: f[i] for p, f in ratios.items()}) for i, n in enumerate("ND"))
         )
+    parts.append(table("ERF_SLOPE_LESS_1", {p: rounded(2 / mpmath.sqrt(mpmath.pi) - 1, p) for p in TYPES}))
     parts.append(table("THIRD_LOW", {p: float(third_low(p)) for p in SIGNIFICANT}))
     parts.append(table("NEAR", {p: float(NEAR) for p in TYPES}))
     parts.append(table("SQRT_2PI", {p: rounded(mpmath.sqrt(2 * mpmath.pi), p) for p in TYPES}))

@@ -11,7 +11,7 @@ A new activation needs its function here and nothing anywhere else.
 import math
 
 from . import coefficients
-from .coefficients import ERF_EXPONENT, EXPM1, LOG1P, TANH_REST
+from .coefficients import EXPM1, LOG1P, TANH_REST
 from .language import (
     ROUNDING_MAGIC,
     activation,
@@ -43,13 +43,12 @@ from .primitives import (
     NAN,
     NEAR,
     PHI0,
-    PHI0_LOW,
     PI,
     PI_LOW,
     ROOT_ABOVE_0,
     SINE_REACH,
-    SQRT_2PI,
     SQUARE_REACH,
+    TWO_OVER_SQRT_PI,
     UNBIAS,
     biased_exp,
     biased_exp_and_1,
@@ -63,7 +62,6 @@ from .primitives import (
     exp_parts_less,
     exp_whole,
     expm1_whole,
-    gauss_expm1_parts,
     gauss_parts,
     gauss_parts_near,
     hazard,
@@ -72,9 +70,11 @@ from .primitives import (
     log1p_whole,
     mills_far_parts,
     mills_parts,
-    phi_far_parts,
+    mills_ratio,
+    one_minus_erfcx,
     phi_near_rest,
     power,
+    quotient_less_product,
     ratio_rest,
     reduced,
     reduced_gelu_parts,
@@ -84,6 +84,7 @@ from .primitives import (
     sine_parts,
     sine_square,
     small_log1p,
+    square_exp_expm1_parts,
     tail_log1p,
     times_exp,
     whole_exp,
@@ -96,7 +97,6 @@ QUICK, QUICK_LOW = constant(**coefficients.QUICK), constant(**coefficients.QUICK
 GELU_LINEAR, GELU_LINEAR_LOW = constant(**coefficients.GELU_LINEAR), constant(**coefficients.GELU_LINEAR_LOW)
 GELU_CUBIC, GELU_CUBIC_LOW = constant(**coefficients.GELU_CUBIC), constant(**coefficients.GELU_CUBIC_LOW)
 LOGIT_SMALL, LOGIT_SCALE, LOGIT_SHIFT = 2.0**-60, 2.0**100, 100 * math.log(2)  # so that log gets a normal number
-ERF_REACH = constant(float32=4, float64=6, single=4)  # erf is 1 from here on
 THIRD_LOW = constant(**coefficients.THIRD_LOW)
 EXPM1_REACH = -0.34  # from here to 0 expm1 is its polynomial
 MISH_ABOVE_0 = constant(float32=2.0**-42, float64=2.0**-340)  # twice its third power is a normal number
@@ -628,10 +628,10 @@ def tanh_shrink(x):
 )
 def erf(x):
     """Error function, from -1 to 1."""
-    a = minimum(abs(x), ERF_REACH)
-    _q, _n, e = exp_expm1_parts(-fma(polynomial(a, ERF_EXPONENT), a, a))
-    q, n = erf_slope_parts(minimum(abs(x), ERFC_REACH))
-    return copysign(e, x), biased_exp(q, n) * UNBIAS
+    a = minimum(abs(x), ERFC_REACH)
+    q, n, e = square_exp_expm1_parts(a)
+    s = one_minus_erfcx(a)
+    return copysign(fma(e, s - 1, s), x), biased_exp(q, n) * (TWO_OVER_SQRT_PI * UNBIAS)
 
 
 @activation(
@@ -957,16 +957,11 @@ def gelu_tanh(x):
 def gelu(x):
     """Gaussian error linear unit: x * Phi(x), with Phi the distribution function of the normal distribution."""
     a = minimum(abs(x), GAUSS_REACH)
-    q, n, expm1_near = gauss_expm1_parts(a)
-    d, ad, rest = phi_far_parts(a)
-    below = fma(SQRT_2PI, ad, rest)
-    far = fma(biased_exp_times(ad / below, q, n), -UNBIAS, maximum(x, -0.0))  # what ad is rounded by all but cancels
-    left = biased_exp_times(fma(-a, PHI0, d / below), q, n)
-    far_slope = select(x < 0, left * UNBIAS, fma(left, -UNBIAS, 1))
-    near_rest = phi_near_rest(a)
-    near = x * fma(x, fma(a * a, near_rest, PHI0), 0.5)
-    near_slope = fma(x, fma(a * a, near_rest, fma(PHI0, expm1_near, PHI0_LOW)), fma(x, 2 * PHI0, 0.5))
-    return select(a < NEAR, near, far), select(a < NEAR, near_slope, far_slope)
+    q, n = gauss_parts(a)
+    d, ad, below, below_low = mills_ratio(a)
+    left = biased_exp_times(quotient_less_product(d, below, below_low, a, PHI0), q, n)
+    slope = select(x < 0, left * UNBIAS, fma(left, -UNBIAS, 1))
+    return fma(biased_exp_times(ad / below, q, n), -UNBIAS, maximum(x, -0.0)), slope
 
 
 @in_reduced_precision(gelu, "half", "single")

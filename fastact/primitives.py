@@ -9,9 +9,13 @@ import math
 from . import coefficients
 from .coefficients import (
     COSINE,
+    ERF_D,
+    ERF_N,
     ERFC_RATIO_D,
     EXPM1,
     EXPM1_OF_HALF,
+    GELU_D,
+    GELU_N,
     GELU_SLOPE,
     HAZARD,
     LOG1P,
@@ -47,9 +51,9 @@ HALF_LOG2E = constant(float32=LOG2E.float32 / 2, float64=LOG2E / 2)
 TWICE_LN2_HIGH = constant(**{p: c * 2 for p, c in coefficients.LN2_HIGH.items()})
 ERF_SLOPE_C, ERF_SLOPE_MAGIC = constant(**coefficients.ERF_SLOPE_C), constant(**coefficients.ERF_SLOPE_MAGIC)
 # The first coefficients apart: added last, they leave the smallest rounding errors.
-_APART = (coefficients.ERF_SLOPE, coefficients.ERFC_RATIO_N, coefficients.PHI_FAR_D)
-ERF_SLOPE_0, ERFC_RATIO_0, PHI_FAR_D_0 = (constant(**{p: terms[0] for p, terms in table.items()}) for table in _APART)
-ERF_SLOPE_REST, ERFC_RATIO_REST, PHI_FAR_D_REST = ({p: terms[1:] for p, terms in table.items()} for table in _APART)
+_APART = (coefficients.ERF_SLOPE, coefficients.ERFC_RATIO_N, coefficients.PHI_FAR_D, GELU_D)
+ERF_SLOPE_0, ERFC_RATIO_0, PHI_FAR_D_0, GELU_D_0 = (constant(**{p: terms[0] for p, terms in table.items()}) for table in _APART)
+ERF_SLOPE_REST, ERFC_RATIO_REST, PHI_FAR_D_REST, GELU_D_REST = ({p: terms[1:] for p, terms in table.items()} for table in _APART)
 PHI_NEAR_REST = {p: terms[1:] for p, terms in coefficients.PHI_NEAR.items()}  # the first one is PHI0
 SQRT_2PI = constant(**coefficients.SQRT_2PI)
 NEAR = constant(**coefficients.NEAR)
@@ -61,7 +65,6 @@ ROOT_ABOVE_0 = constant(float32=2.0**-15, float64=2.0**-127)  # half its square 
 LARGEST = constant(float32=(2 - 2**-23) * 2.0**127, float64=(2 - 2**-52) * 2.0**1023)
 UNBIAS = constant(float32=2.0**-POWER_BIAS.float32, float64=2.0**-POWER_BIAS.float64, single=2.0**-POWER_BIAS.single)
 PHI0 = constant(**coefficients.PHI0)  # the normal density at 0
-PHI0_LOW = constant(**coefficients.PHI0_LOW)
 # The first two coefficients apart: added last, they leave the smallest rounding error.
 MILLS_0, MILLS_1 = (constant(**{precision: terms[i] for precision, terms in MILLS.items()}) for i in (0, 1))
 MILLS_REST = {precision: terms[2:] for precision, terms in MILLS.items()}
@@ -76,6 +79,8 @@ SINE_REACH = constant(float32=2.0**22, float64=2.0**51)  # from here on, numbers
 HALF_PI = constant(**coefficients.HALF_PI)
 HALF_PI_LOW = constant(**coefficients.HALF_PI_LOW)
 TWO_OVER_PI = 2 / math.pi
+TWO_OVER_SQRT_PI = 2 / math.sqrt(math.pi)
+ERF_SLOPE_LESS_1 = constant(**coefficients.ERF_SLOPE_LESS_1)
 PI, PI_LOW = constant(**coefficients.PI), constant(**coefficients.PI_LOW)
 GELU_FLAT, GELU_FLAT_LOW = constant(**coefficients.GELU_FLAT), constant(**coefficients.GELU_FLAT_LOW)
 ALL_EXPM1 = EXPM1 | {"single": EXPM1["float64"]}  # for where a result has a zero
@@ -114,8 +119,13 @@ def exp_parts(x):
 def exp_expm1_parts(x):
     """Return q, n as `exp_parts` does, and expm1(x); -EXP_REACH <= x <= 0."""
     q, n = exp_parts(x)
+    return q, n, parts_expm1(q, n)
+
+
+def parts_expm1(q, n):
+    """expm1(x) for q, n of `exp_parts`, x <= 0."""
     p = power(n)
-    return q, n, fma(p, q, p - 1)
+    return fma(p, q, p - 1)
 
 
 def biased_exp(q, n):
@@ -249,18 +259,25 @@ def gauss_parts(a):
     return r * polynomial(r, EXPM1_OF_HALF), n
 
 
-def gauss_expm1_parts(a):
-    """Return q, n as `gauss_parts` does, and expm1(-a * a / 2) where a < NEAR."""
-    q, n = gauss_parts(a)
-    return q, n, q
-
-
 def gauss_parts_near(a, low):
     """As `gauss_parts`, of a + low, where low is no larger than some rounding errors of a."""
     n = fma(a * a, -HALF_LOG2E, POWER_MAGIC)
     multiple = (n - POWER_MAGIC) * TWICE_LN2_HIGH
     r = product_sum(-a, a, -multiple) + fma(multiple, -LN2_RATIO, -2 * a * low)
     return r * polynomial(r, EXPM1_OF_HALF), n
+
+
+def square_exp_expm1_parts(a):
+    """Return q, n with exp(-a * a) = 2**n * (1 + q), and expm1(-a * a); 0 <= a <= ERFC_REACH."""
+    n = fma(a * a, -LOG2E, POWER_MAGIC)
+    multiple = (n - POWER_MAGIC) * LN2_HIGH
+    q = small_expm1(fma(multiple, -LN2_RATIO, product_sum(-a, a, -multiple)))
+    return q, n, parts_expm1(q, n)
+
+
+def one_minus_erfcx(a):
+    """1 - exp(a * a) * erfc(a), with all digits near 0; far out good enough for erf, which is exp(-a * a) times that, and 1 - exp(-a * a)."""
+    return fma(-a * a, polynomial(a, ERF_N) / polynomial(a, ERF_D), fma(a, ERF_SLOPE_LESS_1, a))
 
 
 def erf_slope_parts(a):
@@ -276,19 +293,20 @@ def phi_near_rest(x):
     return polynomial(x * x, PHI_NEAR_REST)
 
 
-def phi_far_parts(a):
-    """Return d, product, rest: a * d = product, Phi(-a) * exp(a * a / 2) = d / (SQRT_2PI * product + rest); NEAR <= a <= GAUSS_REACH.
-
-    Far out what d is rounded by cancels.
-    """
-    d = fma(a, polynomial(a, PHI_FAR_D_REST), PHI_FAR_D_0)
-    return d, a * d, polynomial(a, PHI_FAR_N)
-
-
 def mills_far_parts(a):
     """Return high, low whose sum is Phi(-a) * exp(a * a / 2); NEAR <= a <= GAUSS_REACH."""
-    d, product, rest = phi_far_parts(a)
-    return quotient_parts(d, fma(SQRT_2PI, product, fma(SQRT_2PI, product_rest(a, d, product), rest)))
+    d = fma(a, polynomial(a, PHI_FAR_D_REST), PHI_FAR_D_0)
+    product = a * d  # far out what d is rounded by cancels
+    return quotient_parts(d, fma(SQRT_2PI, product, fma(SQRT_2PI, product_rest(a, d, product), polynomial(a, PHI_FAR_N))))
+
+
+def mills_ratio(a):
+    """Return d, a * d, high, low: d / (high + low) = Phi(-a) * exp(a * a / 2); 0 <= a <= GAUSS_REACH. What d and a * d are rounded by all but cancels."""
+    d = fma(a, polynomial(a, GELU_D_REST), GELU_D_0)
+    product = a * d
+    rest = fma(2, d, a * polynomial(a, GELU_N))
+    high = fma(SQRT_2PI, product, rest)
+    return d, product, high, product_sum(SQRT_2PI, product, -high) + rest
 
 
 def erfc_parts(a):
@@ -301,6 +319,13 @@ def quotient_parts(x, y):
     """x / y, and nearly what that is rounded by; x and y are positive."""
     quotient = x / y
     return quotient, lost(fma(-quotient, y, x) * rough_reciprocal(y))
+
+
+def quotient_less_product(x, y, low, a, b):
+    """x / (y + low) - a * b, all but rounded once where they cancel; low is no larger than some rounding errors of y, which is positive."""
+    quotient = x / y
+    r = rough_reciprocal(y)
+    return fma(-a, b, quotient) + fma(fma(-quotient, y, x), r, quotient * (-low * r))
 
 
 def mills(a):

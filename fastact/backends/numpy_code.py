@@ -374,19 +374,23 @@ class _Graph:
     def gauss_parts(self, a):
         return self.exp_parts(*self.half_square(a))
 
-    def gauss_expm1_parts(self, a):
-        parts = self.gauss_parts(a)
-        return None if parts is None else (*parts, self.expm1(self.half_square(a)[0]))
+    def square_exp_expm1_parts(self, a):
+        x, low = self.minus_square(a)
+        parts = self.exp_parts(x, low)
+        return None if parts is None else (*parts, self.expm1(x))
 
     def gauss_parts_near(self, a, near):
         x, low = self.half_square(a)
         by_near = self.negative(self.multiply(a, near))
         return self.exp_parts(x, by_near if low is None else self.add(low, by_near))
 
+    def minus_square(self, a, factor=1):
+        """-a * a times a power of two, and what that is rounded by."""
+        factor, square = self.const(-factor), self.multiply(a, a)
+        return self.multiply(factor, square), None if self.wide else self.multiply(factor, self.product_rest(a, a, square))
+
     def half_square(self, a):
-        """-a * a / 2, and what that is rounded by."""
-        half, square = self.const(-0.5), self.multiply(a, a)
-        return self.multiply(half, square), None if self.wide else self.multiply(half, self.product_rest(a, a, square))
+        return self.minus_square(a, 0.5)
 
     def product_rest(self, a, b, product):
         """Nothing where the product is exact: by one, and of two float32 numbers in float64."""
@@ -448,9 +452,10 @@ _OWN = {
     primitives.biased_exp_and_1: _Graph.biased_exp_and_1,
     primitives.biased_minus_expm1: _Graph.biased_minus_expm1,
     primitives.quotient_parts: lambda g, x, y: (g.divide(x, y), g.nothing),  # there is no fma to tell what is lost
+    primitives.quotient_less_product: lambda g, x, y, low, a, b: (g.subtract(g.divide(x, y), g.multiply(a, b)),),
     primitives.times_exp: lambda g, q, high, low: (g.multiply(g.add(high, low), g.factor(*q.args)),) if q.op == "q" else None,
     primitives.gauss_parts: _Graph.gauss_parts,
-    primitives.gauss_expm1_parts: _Graph.gauss_expm1_parts,
+    primitives.square_exp_expm1_parts: _Graph.square_exp_expm1_parts,
     primitives.mills: _Graph.mills,
     primitives.power: lambda g, n: (g.other_factor(*n.args),) if n.op == "n" else None,
     primitives.scale: lambda g, x, n: (g.multiply(x, g.other_factor(*n.args)),) if n.op == "n" else None,
