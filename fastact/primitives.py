@@ -250,20 +250,25 @@ def ratio_rest(quotient, x, divisor):
     return lost((x - product) - product_rest(quotient, divisor, product))
 
 
-def gauss_parts(a):
-    """Return q, n with exp(-a * a / 2) = 2**n * (1 + q); 0 <= a <= GAUSS_REACH."""
+def square_reduced(a):
+    """Return n with POWER_MAGIC added, n times TWICE_LN2_HIGH, and -a * a less that."""
     # a * a has twice the digits there are, and exp turns a lost one into an error of a * a / 2 times as much.
     n = fma(a * a, -HALF_LOG2E, POWER_MAGIC)
     multiple = (n - POWER_MAGIC) * TWICE_LN2_HIGH  # of 2 log 2, exactly
-    r = fma(multiple, -LN2_RATIO, product_sum(-a, a, -multiple))
+    return n, multiple, product_sum(-a, a, -multiple)
+
+
+def gauss_parts(a):
+    """Return q, n with exp(-a * a / 2) = 2**n * (1 + q); 0 <= a <= GAUSS_REACH."""
+    n, multiple, rest = square_reduced(a)
+    r = fma(multiple, -LN2_RATIO, rest)
     return r * polynomial(r, EXPM1_OF_HALF), n
 
 
 def gauss_parts_near(a, low):
     """As `gauss_parts`, of a + low, where low is no larger than some rounding errors of a."""
-    n = fma(a * a, -HALF_LOG2E, POWER_MAGIC)
-    multiple = (n - POWER_MAGIC) * TWICE_LN2_HIGH
-    r = product_sum(-a, a, -multiple) + fma(multiple, -LN2_RATIO, -2 * a * low)
+    n, multiple, rest = square_reduced(a)
+    r = rest + fma(multiple, -LN2_RATIO, -2 * a * low)
     return r * polynomial(r, EXPM1_OF_HALF), n
 
 
