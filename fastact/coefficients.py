@@ -23,16 +23,10 @@ LOG2E = {
     "float32": 1.4426950216293335,
     "float64": 1.4426950408889634,
 }
-# 1/sqrt(2 pi), the normal density at 0: high and low part.
+# 1/sqrt(2 pi), the normal density at 0.
 PHI0 = {
     "float32": 0.3989422917366028,
     "float64": 0.3989422804014327,
-}
-PHI0_LOW = {
-    "float32": -1.1335170135851058e-08,
-    "float64": -2.49232720227773e-17,
-    "half": 0.0,
-    "single": 0.0,
 }
 
 # selu's number for x > 0, and what that is rounded by.
