@@ -164,7 +164,7 @@ def page(results):
         parts += [
             "### The other modes\n",
             "Those scans are of `value_and_grad`. `value` and `grad` were compared with it to the bit, and `backward` with `grad_output` times the "
-            "derivative, rounded once: so its error is the derivative's, and that rounding's.\n",
+            "derivative, rounded once: so its error is the derivative's, and that rounding's; in units of the product, which may be half as large, that may be twice as many: hence the largest number of the first table.\n",
             same_bits(compared),
         ]
     others = [r for r in rows if r[1] == "backward_from_output"]
