@@ -22,6 +22,7 @@ from .language import (
     fma,
     from_output,
     in_reduced_precision,
+    lost,
     maximum,
     minimum,
     named,
@@ -63,7 +64,6 @@ from .primitives import (
     exp_whole,
     expm1_whole,
     gauss_parts,
-    gauss_parts_near,
     hazard,
     log,
     log1p_or_log,
@@ -448,7 +448,7 @@ def celu(x, alpha=1.0):
     r = 1 / alpha
     m = maximum(minimum(x, 0), -EXP_REACH * abs(alpha))
     u = m * r
-    q, n = exp_parts_less(u, -ratio_rest(u, m, alpha) * r)
+    q, n = exp_parts_less(u, -lost(ratio_rest(u, m, alpha)) * r)
     e = whole_expm1(u, q, n)
     return select(x >= 0, x, alpha * e), select(x > 0, 1, whole_exp(u, q, n))
 
@@ -700,12 +700,13 @@ def laplace(x, mu=0.707107, sigma=0.282095):
     low = (ratio_rest(u, d, sigma) + ((x - (d - back)) - (mu + back))) * r
     a = minimum(abs(u), GAUSS_REACH)
     rest = select(a < GAUSS_REACH, copysign(1, u) * low, 0)
-    q, n = gauss_parts_near(a, rest)
+    q, n = gauss_parts(a)
     m, m_low = mills_far_parts(a)
-    tail = scale(times_exp(q, m, fma(rest, fma(a, m, -PHI0), m_low)), n)  # by the ratio's derivative
+    tail = scale(times_exp(q, m, fma(rest, -PHI0, m_low)), n)
     far = select(u < 0, tail, 1 - tail)
     near = 0.5 + fma(u, fma(u * u, phi_near_rest(u), PHI0), PHI0 * low)
-    return select(a < NEAR, near, far), biased_exp_times(r * PHI0, q, n) * UNBIAS
+    slope = r * PHI0
+    return select(a < NEAR, near, far), biased_exp_times(fma(slope, -a * rest, slope), q, n) * UNBIAS
 
 
 @activation(

@@ -246,8 +246,7 @@ def log1p_whole(x):
 
 def ratio_rest(quotient, x, divisor):
     """What the rounding of ``quotient = x / divisor`` lost, times the divisor."""
-    product = quotient * divisor
-    return lost((x - product) - product_rest(quotient, divisor, product))
+    return product_sum(-quotient, divisor, x)
 
 
 def square_reduced(a):
@@ -262,13 +261,6 @@ def gauss_parts(a):
     """Return q, n with exp(-a * a / 2) = 2**n * (1 + q); 0 <= a <= GAUSS_REACH."""
     n, multiple, rest = square_reduced(a)
     r = fma(multiple, -LN2_RATIO, rest)
-    return r * polynomial(r, EXPM1_OF_HALF), n
-
-
-def gauss_parts_near(a, low):
-    """As `gauss_parts`, of a + low, where low is no larger than some rounding errors of a."""
-    n, multiple, rest = square_reduced(a)
-    r = rest + fma(multiple, -LN2_RATIO, -2 * a * low)
     return r * polynomial(r, EXPM1_OF_HALF), n
 
 

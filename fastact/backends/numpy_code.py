@@ -379,11 +379,6 @@ class _Graph:
         parts = self.exp_parts(x, low)
         return None if parts is None else (*parts, self.expm1(x))
 
-    def gauss_parts_near(self, a, near):
-        x, low = self.half_square(a)
-        by_near = self.negative(self.multiply(a, near))
-        return self.exp_parts(x, by_near if low is None else self.add(low, by_near))
-
     def minus_square(self, a, factor=1):
         """-a * a times a power of two, and what that is rounded by."""
         factor, square = self.const(-factor), self.multiply(a, a)
@@ -445,7 +440,6 @@ _OWN = {
     primitives.whole_exp: _Graph.whole_exp,
     primitives.whole_expm1: _Graph.whole_expm1,
     primitives.erf_slope_parts: _Graph.erf_slope_parts,
-    primitives.gauss_parts_near: _Graph.gauss_parts_near,
     primitives.exp_expm1_parts: _Graph.exp_expm1_parts,
     primitives.biased_exp: _Graph.biased_exp,
     primitives.biased_exp_times: _Graph.biased_exp_times,
