@@ -292,4 +292,4 @@ def _one_by_one(
             largest[kind] = error
             where[kind] = bits[i]
         if kind == NORMAL:
-            histogram[min(int(error * WIDTH), BINS - 1)] += 1
+            histogram[int(min(error * WIDTH, BINS - 1))] += 1  # some errors are beyond any int

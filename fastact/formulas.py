@@ -47,6 +47,8 @@ from .primitives import (
     PI,
     PI_LOW,
     ROOT_ABOVE_0,
+    SIGMOID_REACH,
+    SIGMOID_UNBIAS,
     SINE_REACH,
     SQUARE_REACH,
     TWO_OVER_SQRT_PI,
@@ -55,6 +57,7 @@ from .primitives import (
     biased_exp_and_1,
     biased_exp_times,
     biased_minus_expm1,
+    biased_sigmoid,
     erf_slope_parts,
     erfc_parts,
     exp,
@@ -100,7 +103,7 @@ LOGIT_SMALL, LOGIT_SCALE, LOGIT_SHIFT = 2.0**-60, 2.0**100, 100 * math.log(2)  #
 THIRD_LOW = constant(**coefficients.THIRD_LOW)
 EXPM1_REACH = -0.34  # from here to 0 expm1 is its polynomial
 MISH_ABOVE_0 = constant(float32=2.0**-42, float64=2.0**-340)  # twice its third power is a normal number
-TANH_REACH = constant(float32=11.115, float64=21.854)  # x times gelu_tanh's sigmoid is 0 from here on
+TANH_REACH = constant(float32=11.115, float64=21.854, single=13.571)  # x times gelu_tanh's sigmoid is 0 from here on
 
 # --- Piecewise linear ----------------------------------------------------------------------------------------------------
 
@@ -832,12 +835,16 @@ def sqrtsoftplus_reduced(x):
 # --- x times a sigmoid ---------------------------------------------------------------------------------------------------
 
 
-def gated(x, w, left):
-    """x * sigmoid(u), u of x's sign, and its derivative, from -w and `left`, what they are at -abs(x).
+def silu_slope(v, low, s):
+    """The derivative of silu at -(v + low), with the bias of s, its `biased_sigmoid`."""
+    u = s * SIGMOID_UNBIAS
+    rest = select(v < SIGMOID_REACH, low, 0) * s  # where all is 0, as -0
+    return fma(s, fma(v, u, 1 - v), rest * (u - 1))
 
-    w is a * exp(-abs(u)) over `biased_exp_and_1`: so its tail has no bias that is to be taken off, and its errors count little in the derivative.
-    """
-    return select(x < 0, -0.0, x) - w, select(x < 0, left, 1 - left)
+
+def gated(x, w, left):
+    """x * sigmoid(u), u of x's sign, and its derivative, from -w and `left`, what they are at -abs(x), both with the bias of `biased_sigmoid`."""
+    return fma(w, -SIGMOID_UNBIAS, select(x < 0, -0.0, x)), select(x < 0, left * SIGMOID_UNBIAS, fma(left, -SIGMOID_UNBIAS, 1))
 
 
 @activation(
@@ -855,24 +862,19 @@ def silu(x, beta=1.0):
     u = beta * m
     v = minimum(abs(u), EXP_REACH)
     low = select(v < EXP_REACH, copysign(1, u) * product_rest(beta, m, u), 0)
-    q, n = exp_parts_less(-v, low)
-    d = biased_exp_and_1(q, n)
+    s = biased_sigmoid(v, low)
     a = abs(m)
-    far = a > LARGEST * UNBIAS * 0.25  # then its bias would make it infinite
-    w = biased_exp_times(a * select(far, UNBIAS * 0.25, 1), q, n) / d * select(far, 4 / UNBIAS, 1)
-    left = biased_exp_times(biased_exp_times(v, q, n) / d + ((1 - v) - low), q, n) / d
-    y = copysign(select(u < 0, w, abs(x) - w), x)
-    return select((v == EXP_REACH) & (u < 0), copysign(0, x), y), select(u < 0, left, 1 - left)
+    far = a > LARGEST * SIGMOID_UNBIAS  # then its bias would make it infinite
+    w = a * select(far, SIGMOID_UNBIAS, 1) * s * select(far, 1, SIGMOID_UNBIAS)
+    left = silu_slope(v, low, s)
+    return copysign(select(u < 0, w, abs(x) - w), x), select(u < 0, left * SIGMOID_UNBIAS, fma(left, -SIGMOID_UNBIAS, 1))
 
 
 @at_defaults(silu)
-@fission(0.3)
 def silu_at_defaults(x):
     a = minimum(abs(x), EXP_REACH)
-    q, n = exp_parts(-a)
-    d = biased_exp_and_1(q, n)
-    w = biased_exp_times(a, q, n) / d
-    return gated(x, w, biased_exp_times(w + (1 - a), q, n) / d)
+    s = biased_sigmoid(a, 0)
+    return gated(x, a * s, s * fma(a, s * SIGMOID_UNBIAS, 1 - a))
 
 
 @in_reduced_precision(silu, "single")
@@ -901,16 +903,13 @@ def silu_parameters(x, beta=1.0):
     ulp=(3, 4), derivative_zero=(-0.751155, 0.278), like={"transformers": "quick_gelu"}, aliases=("approximate_gelu",),
     paper="Hendrycks and Gimpel, Gaussian error linear units, arXiv:1606.08415",
 )
-@fission()
 def quick_gelu(x):
     """Approximation of gelu by a sigmoid: x * sigmoid(1.702 * x)."""
     a = minimum(abs(x), EXP_REACH / QUICK)
     v = QUICK * a
     low = fma(QUICK_LOW, a, product_rest(QUICK, a, v))
-    q, n = exp_parts_less(-v, low)
-    d = biased_exp_and_1(q, n)
-    w = biased_exp_times(a, q, n) / d
-    return gated(x, w, biased_exp_times(fma(QUICK, w, (1 - v) - low), q, n) / d)
+    s = biased_sigmoid(v, low)
+    return gated(x, a * s, silu_slope(v, low, s))
 
 
 @activation(
@@ -937,13 +936,10 @@ def gelu_tanh(x):
     slope = fma(3, cubic, GELU_LINEAR)
     slope_low = fma(3, cubic, GELU_LINEAR - slope) + fma(3, rest, GELU_LINEAR_LOW)
     v = a * k
-    q, n = exp_parts_less(-v, fma(a, k_low, product_rest(a, k, v)))
-    d = biased_exp_and_1(q, n)
-    w = biased_exp_times(a, q, n) / d
-    right = w - a
-    m = biased_exp_times(fma(slope_low, right, fma(slope, right, 1)), q, n)
-    left = fma(-m, biased_exp(q, n) / d, m) * UNBIAS  # m / d with the roundings of the denominator made small
-    return gated(x, w, copysign(left, m))  # where both are 0 too
+    s = biased_sigmoid(v, fma(a, k_low, product_rest(a, k, v)))
+    right = fma(a, s * SIGMOID_UNBIAS, -a)
+    left_low = select(v < SIGMOID_REACH, slope_low, 0) * (s * right)  # where all is 0, as -0
+    return gated(x, a * s, fma(s, fma(slope, right, 1), left_low))
 
 
 @activation(

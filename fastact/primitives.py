@@ -71,6 +71,11 @@ MILLS_REST = {precision: terms[2:] for precision, terms in MILLS.items()}
 MILLS_K = constant(**coefficients.MILLS_K)
 MILLS_R0 = constant(**coefficients.MILLS_R0)
 # From a reach on `biased_power` is 0, and nothing that is multiplied by it underflows, which costs an Intel processor some 150 cycles.
+SIGMOID_UNBIAS = constant(float32=0.25 * UNBIAS.float32, float64=0.25 * UNBIAS.float64, single=1.0)  # 1 / (1 + exp(EXP_REACH)) over it is normal
+SIGMOID_MAGIC = constant(  # that of SIGMOID_UNBIAS times a power of two
+    float32=POWER_MAGIC.float32 - 2 * POWER_BIAS.float32 - 2, float64=POWER_MAGIC.float64 - 2 * POWER_BIAS.float64 - 2, single=POWER_MAGIC.single
+)  # fmt: skip
+SIGMOID_REACH = constant(float32=115.67, float64=779.5, single=199.9)  # below EXP_REACH, by more than a product is rounded by
 EXP_REACH = constant(float32=115.7, float64=779.6, single=200.0)  # x * exp(-x) is 0 from here on; in float64 for float32 so is any float32 times it
 SQUARE_REACH = constant(float32=2.0**62, float64=2.0**510)  # the square of this is finite, and what is added to it is lost
 ERFC_REACH = constant(float32=10.77, float64=27.9285, single=10.6)  # erfc is 0 from here on
@@ -168,6 +173,18 @@ def exp_parts_less(x, low):
     """Return q, n as `exp_parts` does for x - low, where low is no larger than some rounding errors of x."""
     r, n = reduced(x)
     return small_expm1(r - low), n
+
+
+def biased_sigmoid(v, low):
+    """1 / (1 + exp(v + low)) / SIGMOID_UNBIAS, with all its digits also where it is no normal number without the bias; 0 from SIGMOID_REACH on.
+
+    0 <= v <= EXP_REACH, and low is no larger than some rounding errors of v.
+    """
+    n = fma(v, LOG2E, SIGMOID_MAGIC)
+    whole = n - SIGMOID_MAGIC
+    q = small_expm1(fma(whole, -LN2_LOW, fma(whole, -LN2_HIGH, v)) + low)
+    p = biased_power(n)
+    return select(v < SIGMOID_REACH, 1, 0) / (p + fma(p, q, SIGMOID_UNBIAS))
 
 
 def whole_exp(x, q, n):

@@ -131,6 +131,8 @@ class _Graph:
         return self.make("widen", node) if self.wide and kind == "real" else node
 
     def const(self, value):
+        if value is primitives.SIGMOID_UNBIAS and self.exponential == "whole":
+            value = 1  # there is room for all
         value = np.bool_(value) if isinstance(value, (bool, np.bool_)) else self.type(getattr(value, self.precision, value))
         return self.nodes.setdefault((type(value), value.tobytes()), _Node(self, "const", (), "const", value))
 
@@ -180,6 +182,8 @@ class _Graph:
             return self.make("multiply", b, a)
         if b in (self.one, self.const(1)):
             return a
+        if b is self.const(-1):
+            return self.negative(a)
         if a.op == "negative":
             return self.multiply(a.args[0], self.const(-b.value)) if b.kind == "const" else self.negative(self.multiply(a.args[0], b))
         if b.op == "negative":
@@ -364,6 +368,17 @@ class _Graph:
         e = self.multiply(self.factor(*n.args), self.other_factor(*n.args))
         return (self.multiply(self.add(e, self.const(1)), self.bias),)
 
+    def biased_sigmoid(self, v, low):
+        """exp(-v) / (1 + exp(-v)): exp(v) might be infinite."""
+        parts = self.exp_parts(self.negative(v), None if low in (self.const(0), self.nothing) else self.negative(low))
+        if parts is None:
+            return None
+        factor, other = self.factor(*parts[1].args), self.other_factor(*parts[1].args)
+        ratio = self.divide(factor, self.add(self.multiply(factor, other), self.const(1)))
+        if self.wide or other is not self.one:  # else exp(-v) is a normal number, or the other program's
+            ratio = self.select(self.make("less", v, self.const(primitives.SIGMOID_REACH)), ratio, self.const(0.0))
+        return (self.multiply(ratio, self.multiply(other, self.make("divide", self.const(1), self.const(primitives.SIGMOID_UNBIAS)))),)
+
     def biased_minus_expm1(self, q, n):
         if n.op != "n":
             return None
@@ -444,6 +459,7 @@ _OWN = {
     primitives.biased_exp: _Graph.biased_exp,
     primitives.biased_exp_times: _Graph.biased_exp_times,
     primitives.biased_exp_and_1: _Graph.biased_exp_and_1,
+    primitives.biased_sigmoid: _Graph.biased_sigmoid,
     primitives.biased_minus_expm1: _Graph.biased_minus_expm1,
     primitives.quotient_parts: lambda g, x, y: (g.divide(x, y), g.nothing),  # there is no fma to tell what is lost
     primitives.quotient_less_product: lambda g, x, y, low, a, b: (g.subtract(g.divide(x, y), g.multiply(a, b)),),
