@@ -227,6 +227,8 @@ def plot(name, which):
     mine.call(x, None, [out])
     with np.errstate(all="ignore"):
         way = numpy_way(record, mode, x)
+        if way is None:
+            raise ImportError(f"NumPy's way of {name} needs SciPy")
         names = dict(way.names)
         exec(way.statement, names)
         theirs = names["dy" if which else "y"]

@@ -96,6 +96,8 @@ from .primitives import (
 
 SELU_SCALE = constant(**coefficients.SELU_SCALE)
 SELU_BELOW, SELU_BELOW_LOW = constant(**coefficients.SELU_BELOW), constant(**coefficients.SELU_BELOW_LOW)
+SQUARE_FAR = constant(float32=2.0**75, float64=2.0**538)  # one over its square is 0, and
+SQUARE_DOWN = constant(float32=2.0**-20, float64=2.0**-200)  # its square is finite, times this
 QUICK, QUICK_LOW = constant(**coefficients.QUICK), constant(**coefficients.QUICK_LOW)
 GELU_LINEAR, GELU_LINEAR_LOW = constant(**coefficients.GELU_LINEAR), constant(**coefficients.GELU_LINEAR_LOW)
 GELU_CUBIC, GELU_CUBIC_LOW = constant(**coefficients.GELU_CUBIC), constant(**coefficients.GELU_CUBIC_LOW)
@@ -783,12 +785,26 @@ def softplus_parameters(x, beta=1.0):
 def squareplus(x, b=4.0):
     """Squareplus: (x + sqrt(x**2 + b)) / 2."""
     a = minimum(abs(x), LARGEST)
-    s = select(a > SQUARE_REACH, a, sqrt(fma(a, a, b)))
-    half = fma(0.5, s, 0.5 * a)
-    far = 0.25 * b / a
     m = minimum(a, SQUARE_REACH)
-    left = select(a > SQUARE_REACH, far, 0.5 * b) / select(a > SQUARE_REACH, a, fma(m, m, b) + m * s)
-    return select(x < 0, 0.25 * b / (half + (abs(x) - a)), fma(0.5, s, 0.5 * x)), select(x < 0, left, half / s)
+    square = fma(m, m, b)
+    s = select(a > SQUARE_REACH, a, sqrt(square))
+    half = fma(0.5, s, 0.5 * a)
+    over = select(a > SQUARE_REACH, 0.25 * b / a, 0.5 * b)
+    under = select(a > SQUARE_REACH, a, fma(m, s, square))
+    return select(x < 0, 0.25 * b / (half + (abs(x) - a)), fma(0.5, s, 0.5 * x)), select(x < 0, over, half) / select(x < 0, under, s)
+
+
+@at_defaults(squareplus)
+def squareplus_at_defaults(x):
+    a = minimum(abs(x), LARGEST)
+    m = minimum(a, SQUARE_REACH)
+    square = fma(m, m, 4)
+    s = select(a > SQUARE_REACH, a, sqrt(square))
+    half = fma(0.5, s, 0.5 * a)
+    far = minimum(a, SQUARE_FAR) * SQUARE_DOWN
+    over = select(a > SQUARE_REACH, SQUARE_DOWN * SQUARE_DOWN, 2)
+    under = select(a > SQUARE_REACH, far * far, fma(m, s, square))
+    return select(x < 0, 1 / (half + (abs(x) - a)), fma(0.5, s, 0.5 * x)), select(x < 0, over, half) / select(x < 0, under, s)
 
 
 @in_reduced_precision(squareplus, "single")
@@ -1034,14 +1050,15 @@ def dish(x):
     m = minimum(a, SQUARE_REACH)
     square = fma(m, m, 1)
     s = sqrt(square)
-    k = a / select(a > SQUARE_REACH, a, s)
-    low = fma(m, s, square)  # 1 / low = 1 - k
-    h = 1 / select(a > SQUARE_REACH, a, low)
-    left = 0.5 * h * ((h + 1 / square) - 1) * select(a > SQUARE_REACH, 0.5 * h, 1)
+    low = fma(m, s, square)  # one over it is 1 - k, k = a / s
+    far = a > SQUARE_REACH
+    quotient = select(x < -0.25, select(far, -0.25, -0.5 * m), a) / select(x < -0.25, select(far, abs(x), low), select(far, a, s))
+    y = select(x < -0.25, quotient, x * fma(copysign(0.5, x), quotient, 0.5))
+    k = a / select(far, a, s)
     near = fma(0.5 * k, fma(k, -k, 2), -0.5)  # minus the derivative at -a, where that has the smaller rounding errors
-    slope = select(a < 0.75, -near, left)
-    value = select(a > SQUARE_REACH, -0.25, -0.5 * m) / select(a > SQUARE_REACH, abs(x), low)
-    return select(x < -0.25, value, x * fma(copysign(0.5, x), k, 0.5)), select(x < 0, slope, 1 - slope)
+    h = 1 / select(far, a, low)
+    left = select(a < 0.75, -near, 0.5 * h * fma(h, 3 - h, -1) * select(far, 0.5 * h, 1))
+    return y, select(x < 0, left, 1 - left)
 
 
 @in_reduced_precision(dish, "single")
