@@ -1065,10 +1065,13 @@ def dish(x):
 def dish_reduced(x):
     a = minimum(abs(x), FAR)
     square = fma(a, a, 1)
-    s = sqrt(square)
-    h = 1 / fma(a, s, square)  # 1 - a / s
+    r = reduced_rsqrt(square)
+    s = square * r
+    h = reduced_reciprocal(fma(a, s, square))  # 1 - a / sqrt(square)
     left = -0.5 * a * h
-    slope = -0.5 * h * fma(h, h - 3, 1)
+    root = fma(fma(-s, s, square), 0.5 * r, s)  # near its zero the derivative takes all the digits there are
+    g = fma(h, fma(-fma(a, root, square), h, 1), h)
+    slope = -0.5 * g * fma(g, g - 3, 1)
     return select(x < 0, left, x + left), select(x < 0, slope, 1 - slope)
 
 
