@@ -887,7 +887,6 @@ def silu(x, beta=1.0):
 
 
 @at_defaults(silu)
-@fission(0.3)
 def silu_at_defaults(x):
     a = minimum(abs(x), EXP_REACH)
     s = biased_sigmoid(a, 0)
