@@ -860,7 +860,7 @@ def silu_slope(v, low, s):
 
 def gated(x, w, left):
     """x * sigmoid(u), u of x's sign, and its derivative, from -w and `left`, what they are at -abs(x), both with the bias of `biased_sigmoid`."""
-    return fma(w, -SIGMOID_UNBIAS, select(x < 0, -0.0, x)), select(x < 0, left * SIGMOID_UNBIAS, fma(left, -SIGMOID_UNBIAS, 1))
+    return fma(w, -SIGMOID_UNBIAS, maximum(x, -0.0)), select(x < 0, left * SIGMOID_UNBIAS, fma(left, -SIGMOID_UNBIAS, 1))
 
 
 @activation(
