@@ -68,9 +68,9 @@ from .primitives import (
     expm1_whole,
     gauss_parts,
     hazard,
-    log,
     log1p_or_log,
     log1p_whole,
+    log_quotient,
     mills_far_parts,
     mills_parts,
     mills_ratio,
@@ -515,7 +515,6 @@ def exponential_from_output(y):
     definition="expm1(x)", numpy="np.expm1(x)", numpy_grad="y + 1", ulp=(2, 2),
     like={"torch": "expm1", "jax": "expm1", "tensorflow": "expm1", "scipy": "expm1"},
 )
-@fission()
 def expm1(x):
     """exp(x) - 1, with all digits near 0."""
     return select(x == 0, x, expm1_whole(x)), exp_whole(x)
@@ -542,14 +541,11 @@ def log1p(x):
         "scipy": "expit",
     },
 )
-@fission()
 def sigmoid(x):
     """Logistic sigmoid: 1 / (1 + exp(-x)), from 0 to 1."""
     q, n = exp_parts(-minimum(abs(x), EXP_REACH))
-    z = biased_exp(q, n)
-    d = biased_exp_and_1(q, n)
-    low = z / d  # the value at -|x|
-    return select(x < 0, z, 1 / UNBIAS) / d, fma(-low, low, low)
+    low = biased_exp(q, n) / biased_exp_and_1(q, n)  # the value at -|x|
+    return abs(select(x < 0, 0, 1) - low), fma(-low, low, low)
 
 
 @from_output(sigmoid)
@@ -574,18 +570,30 @@ def log_sigmoid_from_output(y):
     return -t
 
 
+def tanh_parts(x):
+    """abs(tanh(x)), and q, n of `exp_parts` for exp(-2 * abs(x))."""
+    q, n = exp_parts(-2 * minimum(abs(x), EXP_REACH / 2))
+    return biased_minus_expm1(q, n) / biased_exp_and_1(q, n), q, n
+
+
+def tanh_slope(a, q, n):
+    """The derivative of tanh from what `tanh_parts` returns: exp(-2 * abs(x)) * (1 + a)**2, so it takes no division of its own."""
+    return biased_exp_times(fma(a, fma(a, UNBIAS, 2 * UNBIAS), UNBIAS), q, n)
+
+
 @activation(
     definition="sinh(x) / cosh(x)", numpy="np.tanh(x)", numpy_grad="1 - y * y", ulp=(3, 4),
     paper="LeCun, Bottou, Orr and Mueller, Efficient backprop, 1998",
     like={"torch": "tanh", "jax": "tanh", "keras": "tanh", "tensorflow": "tanh", "onnx": "Tanh", "transformers": "tanh"},
 )
-@fission()
+@fission(precision="float32")
 def tanh(x):
     """Hyperbolic tangent, from -1 to 1."""
-    q, n = exp_parts(-2 * minimum(abs(x), EXP_REACH / 2))
-    d = biased_exp_and_1(q, n)
-    low = biased_exp(q, n) / d  # half of 1 - abs(tanh x)
-    return copysign(biased_minus_expm1(q, n) / d, x), 4 * fma(-low, low, low)
+    a, q, n = tanh_parts(x)
+    return copysign(a, x), tanh_slope(a, q, n)
+
+
+
 
 
 @from_output(tanh)
@@ -597,16 +605,16 @@ def tanh_from_output(y):
     definition="alpha * tanh(beta * x)", numpy="alpha * (t := np.tanh(beta * x))", numpy_grad="alpha * beta * (1 - t * t)", ulp=(3, 4),
     like={"onnx": "ScaledTanh"}, paper="LeCun, Bottou, Orr and Mueller, Efficient backprop, 1998",
 )
-@fission()
 def scaled_tanh(x, alpha=1.0, beta=1.0):
     """Scaled hyperbolic tangent: alpha * tanh(beta * x)."""
     m = minimum(maximum(x, -LARGEST), LARGEST)  # 0 * inf would be NaN
     u = beta * m
     v = -2 * minimum(abs(u), EXP_REACH / 2)
     q, n = exp_parts_less(v, select(v > -EXP_REACH, 2 * copysign(1, u) * product_rest(beta, m, u), 0))
-    d = biased_exp_and_1(q, n)
-    w = 4 * biased_exp(q, n) / d  # the largest that it may be, since subnormal digits that it lacks are multiplied by alpha and beta
-    return alpha * copysign(biased_minus_expm1(q, n) / d, u), alpha * beta * fma(-0.25 * w, w, w)
+    a = biased_minus_expm1(q, n) / biased_exp_and_1(q, n)
+    return alpha * copysign(a, u), alpha * beta * tanh_slope(a, q, n)
+
+
 
 
 @activation(
@@ -827,7 +835,6 @@ def squareplus_from_output(y, b=4.0):
     definition="sqrt(log1p(exp(x)))", numpy="np.sqrt(s := np.logaddexp(x, 0))", numpy_grad="0.5 / (1 + np.exp(-x)) / y", ulp=(3, 4),
     like={"transformers": "sqrtsoftplus"},
 )
-@fission(0.3)
 def sqrtsoftplus(x):
     """Square root of softplus: sqrt(log(1 + exp(x)))."""
     h = exp(-0.5 * minimum(abs(x), 2 * EXP_REACH))
@@ -939,7 +946,7 @@ def quick_gelu(x):
     },
     paper="Hendrycks and Gimpel, Gaussian error linear units, arXiv:1606.08415",
 )
-@fission()
+@fission(precision="float32")
 def gelu_tanh(x):
     """Approximation of gelu by tanh: x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2."""
     a = minimum(abs(x), TANH_REACH)
@@ -1163,12 +1170,11 @@ def snake_parameters(x, alpha=1.0):
     definition="log(x / (1 - x))", numpy="np.log(x / (1 - x))", numpy_grad="1 / (x * (1 - x))", ulp=(3, 3), domain=(0, 1),
     like={"torch": "logit", "jax": "logit", "scipy": "logit"},
 )
-@fission(0.2)
 def logit(x):
     """Inverse of the sigmoid, log(x / (1 - x)); NaN outside of 0 to 1."""
     v = fma(2, x, -1)
-    w = v * v
-    y = log(select(x < LOGIT_SMALL, LOGIT_SCALE, 1) * x / (1 - x)) - select(x < LOGIT_SMALL, LOGIT_SHIFT, 0)
-    near = fma(v, w * polynomial(w, LOG1P), 2 * v)
-    end = select(x == 0, -INFINITY, select(x == 1, INFINITY, select(w < 0.1, near, y)))
-    return select((x < 0) | (x > 1), NAN, select(x == x, end, x)), select((x < 0) | (x > 1), NAN, 1 / (x * (1 - x)))
+    other = 1 - x
+    t = minimum(x, other)
+    u = maximum(x, other)
+    y = log_quotient(select(t < LOGIT_SMALL, LOGIT_SCALE, 1) * t, u, v) - select(t < LOGIT_SMALL, LOGIT_SHIFT, 0)
+    return select(t < 0, NAN, copysign(select(t == 0, INFINITY, y), v)), select(t < 0, NAN, 1 / (t * u))

@@ -134,17 +134,20 @@ def parameter_gradients(formula):
     return mark
 
 
-def fission(share=0.5):
+def fission(share=0.5, precision=None):
     """Mark a formula whose compiled loop is two, which take turns over some hundred elements (loop fission): the first does this share of the work.
 
     A processor looks ahead a number of instructions: the fewer an element takes, the more elements are under way at once. It pays where a formula
-    is one chain of operations that wait for each other, not where several chains run side by side; measure it. Bits do not change.
+    is one chain of operations that wait for each other, not where several chains run side by side; measure it, and say if it pays in "float32" or
+    "float64" only, where a division takes twice as long. Bits do not change.
     """
     if not 0 < share < 1:
         raise ValueError(f"share is {share!r}; it must lie between 0 and 1")
+    if precision not in (None, "float32", "float64"):
+        raise ValueError(f"precision is {precision!r}; it may be 'float32' or 'float64', or None for both")
 
     def mark(formula):
-        formula.fission = share
+        formula.fission = {p: share for p in ("float32", "float64") if precision in (None, p)}
         return formula
 
     return mark

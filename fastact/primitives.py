@@ -237,14 +237,22 @@ def small_log1p_more(z, low):
     return z + fma(v, fma(w, polynomial(w, LOG1P), -z), low)
 
 
-def log(x):
-    """log(x) of a positive normal number."""
-    n = exponent(x)
-    return fma(n, LN2_HIGH, fma(n, LN2_LOW, small_log1p(mantissa(x) - 1)))
+def twice_atanh(v):
+    """2 * atanh(v), that is log((1 + v) / (1 - v)); v * v <= 1/9."""
+    w = v * v
+    return fma(v, w * polynomial(w, LOG1P), 2 * v)
+
+
+def log_quotient(x, y, v):
+    """log(x / y) of a normal x and 2/3 <= y <= 1, x <= y / 2; but 2 * atanh(v) where v * v < 1/9."""
+    square = v * v
+    m = mantissa(x)
+    n = select(square < 1 / 9, 0, exponent(x))
+    return fma(n, LN2_HIGH, fma(n, LN2_LOW, twice_atanh(select(square < 1 / 9, v, (m - y) / (m + y)))))
 
 
 def log1p_or_log(side, z, x, low):
-    """log1p(z) + low where side > 0, else log(x) + low: z, x and low as `small_log1p_more` and `log` take them."""
+    """log1p(z) + low where side > 0, else log(x) + low: z and low as `small_log1p_more` takes them, x positive and normal."""
     n = exponent(x)
     y = small_log1p_more(select(side > 0, z, mantissa(x) - 1), low)
     return select(side > 0, y, fma(n, LN2_HIGH, fma(n, LN2_LOW, y)))

@@ -165,7 +165,8 @@ PARTED = {f"{f.__name__} {' and '.join(map(str, wanted))}": (f, wanted) for f in
 
 @pytest.mark.parametrize("function, wanted", PARTED.values(), ids=PARTED)
 def test_fission_gives_the_same(function, wanted):
-    writer = _Python("float64")
+    precision = max(function.fission)
+    writer = _Python(precision)
     parts = translate.fission(writer, function, wanted)
     if parts is None:  # what is wanted takes little work
         assert len(wanted) == 1
@@ -180,7 +181,7 @@ def test_fission_gives_the_same(function, wanted):
     ]
     exec("\n".join(texts), scope)
     parameters = [p.default for p in inspect.signature(function).parameters.values()][1:]
-    x = np.concatenate([support.specials("float64"), support.sample(500, "float64")])
+    x = np.concatenate([support.specials(precision), support.sample(500, precision)])
     with np.errstate(all="ignore"):
         expected = scope[function.__name__](x, *parameters)
         kept = scope["first"](x, *parameters)
@@ -193,6 +194,16 @@ def test_fission_gives_the_same(function, wanted):
 def test_fission_wants_a_share(share):
     with pytest.raises(ValueError, match="share is .*between 0 and 1"):
         language.fission(share)
+
+
+def test_fission_of_one_precision():
+    @language.fission(0.3, "float32")
+    def formula(x):
+        return x, 1
+
+    assert formula.fission == {"float32": 0.3}
+    with pytest.raises(ValueError, match="precision is 'half'; it may be 'float32' or 'float64'"):
+        language.fission(precision="half")
 
 
 def _written(path, text, precision):

@@ -408,6 +408,13 @@ class _Graph:
             return self.nothing
         return self.call(language.INTRINSICS["product_rest"], [a, b, product])[0]
 
+    def tanh_parts(self, x):
+        return (self.abs(self.make("tanh", x)), *self.inline(formulas.tanh_parts, [x])[1:])
+
+    def log_quotient(self, x, y, v):
+        near = self.make("less", self.multiply(v, v), self.const(1 / 9))
+        return (self.select(near, self.inline(primitives.twice_atanh, [v])[0], self.make("log", self.divide(x, y))),)
+
     def log1p_or_log(self, side, z, x, low):
         chosen = self.make(_COMPARISONS[ast.Gt], side, self.const(0))
         return (self.add(self.select(chosen, self.make("log1p", z), self.make("log", x)), low),)
@@ -440,9 +447,9 @@ _OWN = {
     primitives.exp: lambda g, x: (g.exp(x),),
     primitives.exp_whole: lambda g, x: (g.make("exp", x),),
     primitives.expm1_whole: lambda g, x: (g.make("expm1", x),),
-    primitives.log: lambda g, x: (g.make("log", x),),
     primitives.log1p_whole: lambda g, x: (g.make("log1p", x),),
     primitives.log1p_or_log: _Graph.log1p_or_log,
+    primitives.log_quotient: _Graph.log_quotient,
     primitives.small_log1p: lambda g, z: (g.make("log1p", z),),
     primitives.tail_log1p: lambda g, z: (g.make("log1p", z),),
     elementary.log: lambda g, x: (g.make("log", x),),
@@ -469,6 +476,7 @@ _OWN = {
     primitives.mills: _Graph.mills,
     primitives.power: lambda g, n: (g.other_factor(*n.args),) if n.op == "n" else None,
     primitives.scale: lambda g, x, n: (g.multiply(x, g.other_factor(*n.args)),) if n.op == "n" else None,
+    formulas.tanh_parts: _Graph.tanh_parts,
     formulas.tanh: lambda g, x: (g.make("tanh", x), g.inline(formulas.tanh, [x])[1]),
 }
 
