@@ -363,5 +363,9 @@ def agrees(case, contender):
 
 
 def _same(case, result):
-    """Tell whether these are the values, to a tolerance that any library meets."""
+    """Tell whether these are the values, to a tolerance that any library meets, and x is as it was: with an argument more, torch's hardswish works in place."""
+    given = sample(case.size, case.dtype, domain=case.record.domain)
+    if not np.array_equal(case.x, given):
+        case.x[...] = given
+        return False
     return np.allclose(np.asarray(result), case.output, rtol=1e-3, atol=1e-4)
