@@ -212,7 +212,7 @@ FASTACT_CONVERT void fastact_narrow_float32(const void *from, void *to, intptr_t
 #define FASTACT_APART static __attribute__((noinline, unused))
 #endif
 
-/* With AVX2 a tile of bfloat16 has its numbers in the order 0, 2 ... 14, 1, 3 ... 15, 16, 18 ...: the lower halves of 32 bits apart from the
+/* By SIMD a tile of bfloat16 has its numbers in the order 0, 2 ... 14, 1, 3 ... 15, 16, 18 ... (AVX-512: 0, 2 ... 30, 1, 3 ...): the lower halves of 32 bits apart from the
    upper ones, which costs less than to widen them in order and to pack them again (8,192 numbers, relu: 0.09 ns each against 0.17). */
 #if FASTACT_LANES == 8
 FASTACT_CONVERT void fastact_load_pairs(const void *from, float *tile)
@@ -254,6 +254,32 @@ FASTACT_CONVERT void fastact_order_pairs(const float *from, float *tile)
 {
     for (int i = 0; i < fastact_tile_half; i += 16)
         for (int j = 0; j < 8; j++) tile[i + j] = from[i + 2 * j], tile[i + 8 + j] = from[i + 2 * j + 1];
+}
+#elif FASTACT_LANES == 16
+FASTACT_CONVERT void fastact_load_pairs(const void *from, float *tile)
+{
+    const __m512i pairs = _mm512_loadu_si512(from);
+    _mm512_storeu_ps(tile, _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16)));
+    _mm512_storeu_ps(tile + 16, _mm512_castsi512_ps(_mm512_and_si512(pairs, _mm512_set1_epi32((int)0xffff0000))));
+}
+FASTACT_CONVERT void fastact_store_pairs(const float *tile, void *to)
+{
+    const __m512 even = _mm512_loadu_ps(tile), odd = _mm512_loadu_ps(tile + 16);
+    const __m512i low = _mm512_castps_si512(even), high = _mm512_castps_si512(odd);
+    const int or_of_and = 0xf8; /* a | (b & c) */
+    const __m512i upper = _mm512_ternarylogic_epi32(_mm512_srli_epi32(low, 16), high, _mm512_set1_epi32((int)0xffff0000), or_of_and);
+    const __m512i lower = _mm512_ternarylogic_epi32(_mm512_slli_epi32(high, 16), low, _mm512_set1_epi32(0xffff), or_of_and);
+    const __m512i rest = _mm512_subs_epu16(lower, _mm512_andnot_si512(upper, _mm512_set1_epi16(1)));
+    __m512i rounded = _mm512_mask_sub_epi16(upper, _mm512_movepi16_mask(rest), upper, _mm512_set1_epi16(-1));
+    if (FASTACT_SELDOM(_mm512_cmp_ps_mask(even, odd, _CMP_UNORD_Q))) {
+        const __m512i first = fastact_keep_nan(even, fastact_round_bfloat16(even)), last = fastact_keep_nan(odd, fastact_round_bfloat16(odd));
+        rounded = _mm512_ternarylogic_epi32(_mm512_srli_epi32(first, 16), last, _mm512_set1_epi32((int)0xffff0000), or_of_and);
+    }
+    _mm512_storeu_si512(to, rounded);
+}
+FASTACT_CONVERT void fastact_order_pairs(const float *from, float *tile)
+{
+    for (int j = 0; j < 16; j++) tile[j] = from[2 * j], tile[16 + j] = from[2 * j + 1];
 }
 #else
 FASTACT_CONVERT void fastact_load_pairs(const void *from, float *tile) { fastact_widen_bfloat16(from, tile, fastact_tile_half); }
