@@ -6,8 +6,8 @@ infinity, underflow to 0, give NaN for NaN and the limits at infinities. Their e
 
 from . import coefficients
 from .coefficients import ATAN, COSINE, SINE
-from .language import POWER_MAGIC, ROUNDING_MAGIC, constant, copysign, exponent, fma, mantissa, maximum, minimum, polynomial, select, sqrt
-from .primitives import INFINITY, LARGEST, LN2_HIGH, LN2_LOW, exp_parts, power, scale, small_log1p
+from .language import ROUNDING_MAGIC, constant, copysign, exponent, fma, mantissa, maximum, minimum, polynomial, select, sqrt
+from .primitives import INFINITY, LARGEST, LN2_HIGH, LN2_LOW, exp_parts, log1p_finite, power, scale, small_log1p
 
 SMALLEST = constant(float32=2.0**-126, float64=2.0**-1022)  # normal number
 RAISE = constant(float32=2.0**32, float64=2.0**64)  # makes every subnormal number a normal one
@@ -41,12 +41,7 @@ def expm1_moderate(x):
 
 def log1p_positive(x):
     """log1p(x), x >= 0."""
-    a = minimum(x, LARGEST)
-    u = 1 + a
-    v = u - 1
-    rest = (1 - (u - v)) + (a - v)  # what the rounding of u lost
-    n = exponent(u)
-    y = fma(n, LN2_HIGH, fma(n, LN2_LOW, small_log1p(fma(rest, power(POWER_MAGIC - n), mantissa(u) - 1))))
+    y = log1p_finite(minimum(x, LARGEST))
     return select(x < INFINITY, y, x)
 
 

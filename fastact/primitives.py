@@ -258,14 +258,19 @@ def log1p_or_log(side, z, x, low):
     return select(side > 0, y, fma(n, LN2_HIGH, fma(n, LN2_LOW, y)))
 
 
+def log1p_finite(x):
+    """log1p(x), -1 < x <= LARGEST."""
+    u = 1 + x
+    v = u - 1
+    rest = (1 - (u - v)) + (x - v)  # what the rounding of u lost
+    n = exponent(u)
+    z = fma(rest * biased_power(POWER_MAGIC - n), UNBIAS, mantissa(u) - 1)  # rest * power(...) would underflow where u is large
+    return fma(n, LN2_HIGH, fma(n, LN2_LOW, small_log1p(z)))
+
+
 def log1p_whole(x):
     """log1p(x); NaN below -1."""
-    a = minimum(x, LARGEST)
-    u = 1 + a
-    v = u - 1
-    rest = (1 - (u - v)) + (a - v)  # what the rounding of u lost
-    n = exponent(u)
-    y = fma(n, LN2_HIGH, fma(n, LN2_LOW, small_log1p(fma(rest, power(POWER_MAGIC - n), mantissa(u) - 1))))
+    y = log1p_finite(minimum(x, LARGEST))
     return select(x > -1, select(x < INFINITY, y, x), select(x < -1, NAN, select(x == -1, -INFINITY, x)))
 
 
