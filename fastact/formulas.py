@@ -593,9 +593,6 @@ def tanh(x):
     return copysign(a, x), tanh_slope(a, q, n)
 
 
-
-
-
 @from_output(tanh)
 def tanh_from_output(y):
     return (1 - y) * (1 + y)
@@ -613,8 +610,6 @@ def scaled_tanh(x, alpha=1.0, beta=1.0):
     q, n = exp_parts_less(v, select(v > -EXP_REACH, 2 * copysign(1, u) * product_rest(beta, m, u), 0))
     a = biased_minus_expm1(q, n) / biased_exp_and_1(q, n)
     return alpha * copysign(a, u), alpha * beta * tanh_slope(a, q, n)
-
-
 
 
 @activation(
