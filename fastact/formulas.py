@@ -557,7 +557,7 @@ def sigmoid_from_output(y):
     definition="-log1p(exp(-x))", numpy="-np.logaddexp(-x, 0)", numpy_grad="1 / (1 + np.exp(x))", ulp=(3, 4),
     like={"torch": "logsigmoid", "jax": "log_sigmoid", "keras": "log_sigmoid", "tensorflow": "log_sigmoid", "scipy": "log_expit"},
 )
-@fission()
+@fission(value=True)
 def log_sigmoid(x):
     """Logarithm of the sigmoid: -log(1 + exp(-x))."""
     y, dy = softplus_at_defaults(-x)
@@ -586,7 +586,7 @@ def tanh_slope(a, q, n):
     paper="LeCun, Bottou, Orr and Mueller, Efficient backprop, 1998",
     like={"torch": "tanh", "jax": "tanh", "keras": "tanh", "tensorflow": "tanh", "onnx": "Tanh", "transformers": "tanh"},
 )
-@fission(precision="float32")
+@fission(0.3, "float32")
 def tanh(x):
     """Hyperbolic tangent, from -1 to 1."""
     a, q, n = tanh_parts(x)
@@ -602,6 +602,7 @@ def tanh_from_output(y):
     definition="alpha * tanh(beta * x)", numpy="alpha * (t := np.tanh(beta * x))", numpy_grad="alpha * beta * (1 - t * t)", ulp=(3, 4),
     like={"onnx": "ScaledTanh"}, paper="LeCun, Bottou, Orr and Mueller, Efficient backprop, 1998",
 )
+@fission(0.3)
 def scaled_tanh(x, alpha=1.0, beta=1.0):
     """Scaled hyperbolic tangent: alpha * tanh(beta * x)."""
     m = minimum(maximum(x, -LARGEST), LARGEST)  # 0 * inf would be NaN
@@ -751,7 +752,7 @@ def log1p_exp(v, low):
     like={"torch": "softplus", "jax": "softplus", "keras": "softplus", "tensorflow": "softplus", "onnx": "Softplus", "scipy": "softplus"},
     paper="Dugas, Bengio, Belisle, Nadeau and Garcia, Incorporating second-order functional knowledge, NIPS 2000",
 )
-@fission()
+@fission(value=True)
 def softplus(x, beta=1.0):
     """Smooth rectifier: log(1 + exp(beta * x)) / beta."""
     u = beta * x
@@ -761,7 +762,7 @@ def softplus(x, beta=1.0):
 
 
 @at_defaults(softplus)
-@fission()
+@fission(value=True)
 def softplus_at_defaults(x):
     y, z, d = log1p_exp(minimum(abs(x), EXP_REACH), 0)
     return maximum(x, 0) + y, select(x < 0, z, 1) / d
@@ -873,7 +874,6 @@ def gated(x, w, left):
         "torch": "silu", "jax": ["silu", "swish"], "keras": ["silu", "swish"], "tensorflow": ["silu", "swish"], "onnx": "Swish", "thinc": "swish", "transformers": ["silu", "swish"],
     },
 )
-@fission(0.3)
 def silu(x, beta=1.0):
     """Sigmoid linear unit, swish: x * sigmoid(beta * x)."""
     m = minimum(maximum(x, -LARGEST), LARGEST)  # 0 * inf would be NaN
@@ -1172,4 +1172,4 @@ def logit(x):
     t = minimum(x, other)
     u = maximum(x, other)
     y = log_quotient(select(t < LOGIT_SMALL, LOGIT_SCALE, 1) * t, u, v) - select(t < LOGIT_SMALL, LOGIT_SHIFT, 0)
-    return select(t < 0, NAN, copysign(select(t == 0, INFINITY, y), v)), select(t < 0, NAN, 1 / (t * u))
+    return select(t < 0, NAN, copysign(select(t == 0, INFINITY, y), v)), select(t < 0, NAN, 1 / (x * other))

@@ -7,6 +7,8 @@ formulas. There is no branch and no loop, so a compiler can turn a loop over it 
 Run as it stands, a formula computes in float64 on NumPy arrays; `translate.py` reads it and writes it for the backends.
 """
 
+import collections
+
 import numpy as np
 
 PRECISIONS = ("float32", "float64")
@@ -134,12 +136,15 @@ def parameter_gradients(formula):
     return mark
 
 
-def fission(share=0.5, precision=None):
+FissionMark = collections.namedtuple("FissionMark", "share precisions value")
+
+
+def fission(share=0.5, precision=None, *, value=False):
     """Mark a formula whose compiled loop is two, which take turns over some hundred elements (loop fission): the first does this share of the work.
 
     A processor looks ahead a number of instructions: the fewer an element takes, the more elements are under way at once. It pays where a formula
-    is one chain of operations that wait for each other, not where several chains run side by side; measure it, and say if it pays in "float32" or
-    "float64" only, where a division takes twice as long. Bits do not change.
+    is one chain of operations that wait for each other, not where several chains run side by side; measure it, and say where it pays:
+    in "float32" or "float64" only (there a division takes twice as long), or only where the value is computed. Bits do not change.
     """
     if not 0 < share < 1:
         raise ValueError(f"share is {share!r}; it must lie between 0 and 1")
@@ -147,7 +152,8 @@ def fission(share=0.5, precision=None):
         raise ValueError(f"precision is {precision!r}; it may be 'float32' or 'float64', or None for both")
 
     def mark(formula):
-        formula.fission = {p: share for p in ("float32", "float64") if precision in (None, p)}
+        precisions = [p for p in ("float32", "float64") if precision in (None, p)]
+        formula.fission = FissionMark(share, precisions, value)
         return formula
 
     return mark

@@ -411,13 +411,13 @@ def inlined(writer, function):
 
 
 def fission(writer, function, wanted):
-    """A function as two, the first of which does the share of the work that `language.fission` says; None where it says none for the writer's type, or there is little work.
+    """A function as two, the first of which does the share of the work that `language.fission` says; None where it says none, or there is little work.
 
     `first` and `rest` are statements; `kept`: what of the first the rest uses; `results`: those that are wanted. What costs next to nothing, or is
     the same for every element, is computed in both.
     """
-    share = getattr(function, "fission", {}).get(writer.type)
-    if share is None:
+    mark = getattr(function, "fission", None)
+    if mark is None or writer.type not in mark.precisions or (mark.value and 0 not in wanted):
         return None
     whole = inlined(writer, function)
     results = [whole.results[i] for i in wanted]
@@ -426,7 +426,7 @@ def fission(writer, function, wanted):
     work = sum(done[-1:]) + sum(map(_operations, results))
     if work < LITTLE:
         return None
-    cut = next((i + 1 for i, so_far in enumerate(done) if so_far >= share * work), len(done))
+    cut = next((i + 1 for i, so_far in enumerate(done) if so_far >= mark.share * work), len(done))
     before, after = statements[:cut], statements[cut:]
     used = set().union(*map(_names, [s.text for s in after] + results))
     kept, again = [], []
