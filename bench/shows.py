@@ -164,11 +164,11 @@ def imports(show):
 
 
 def _output(code, environ):
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environ, cwd=HERE.parent).stdout
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environ, cwd=HERE).stdout
 
 
 def _environ():
-    return {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    return {**os.environ, "PYTHONPATH": str(pathlib.Path(fastact.__file__).parents[1])}  # what is measured here, the checkout may not be compiled
 
 
 # --- Throughput ----------------------------------------------------------------------------------------------------------
