@@ -930,6 +930,11 @@ def quick_gelu(x):
     return gated(x, a * s, silu_slope(v, low, s))
 
 
+@in_reduced_precision(quick_gelu, "single")
+def quick_gelu_reduced(x):
+    return silu_reduced(x, QUICK)
+
+
 @activation(
     definition="x / (1 + exp(-2 * sqrt(2 / pi) * (x + 0.044715 * x**3)))",
     numpy="0.5 * x * (1 + (t := np.tanh(0.7978845608028654 * x * (1 + 0.044715 * x * x))))",
