@@ -328,18 +328,6 @@ def rational(rest, weight, over, denominator, precision):
     return numerator, denominator, in_bits(error)
 
 
-TANH_DEGREES, TANH_LARGEST = (3, 4), 7.6  # beyond, tanh is 1 in as many digits as half precision can hold
-
-
-def tanh_rational(precision):
-    (over, under), largest = TANH_DEGREES, TANH_LARGEST
-    grid = [x * x for x in chebyshev_grid(0, largest, 24 * (over + under))[1:]]
-    rest = {w: mpmath.tanh(mpmath.sqrt(w)) / mpmath.sqrt(w) for w in grid}
-    weight = {w: 1 / t for w, t in rest.items()}
-    denominator = [rounded(c, precision) for c in rational_denominator(rest, weight, over, under)]
-    return *rational(rest, weight, over, denominator, precision), f"|x| <= {largest}, degrees {over} and {under}"
-
-
 GELU_DEGREES = {"float32": (3, 4), "float64": (9, 10)}
 GELU_LARGEST = {"float32": 13.4, "float64": 39}  # from the last one on gelu's tail is subnormal
 GELU_SCALE = {"float32": 0.014686084352433681, "float64": 1}  # of both polynomials
@@ -409,7 +397,6 @@ n with POWER_MAGIC added times LN2_HIGH, less MAGIC, is n LN2_HIGH + C: so chose
 PHI_NEAR_TEXT = """Phi(x) = 1/2 + x P(x^2), |x| <= NEAR."""
 PHI_FAR_TEXT = """Phi(-a) exp(a^2 / 2) = 1 / (a b + N(a) / D(a)), b = sqrt(2 pi) rounded."""
 GELU_TEXT = """Phi(-a) exp(a^2 / 2) = 1 / (2 + a b + a N(a) / D(a)), b = sqrt(2 pi) rounded."""
-TANH_TEXT = """tanh(x) = x N(x * x) / D(x * x)."""
 ERFC_RATIO_TEXT = """sqrt(pi) exp(a^2) erfc(a) = 1 / (a + N(a) / D(a))."""
 
 
@@ -528,8 +515,8 @@ def make():
     )
     head, both = polynomial("PHI_NEAR", PHI_NEAR_TEXT, phi_near)
     parts.append(head + table("PHI_NEAR", {p: c for p, (c, _) in both.items()}))
-    for name, text, function in (("PHI_FAR", PHI_FAR_TEXT, phi_far), ("ERFC_RATIO", ERFC_RATIO_TEXT, erfc_rational), ("ERF", ERF_TEXT, erf_rational), ("GELU", GELU_TEXT, gelu_rational), ("TANH", TANH_TEXT, tanh_rational)):
-        ratios = {p: function(p) for p in {"GELU": TYPES, "TANH": ("half",)}.get(name, SIGNIFICANT)}
+    for name, text, function in (("PHI_FAR", PHI_FAR_TEXT, phi_far), ("ERFC_RATIO", ERFC_RATIO_TEXT, erfc_rational), ("ERF", ERF_TEXT, erf_rational), ("GELU", GELU_TEXT, gelu_rational)):
+        ratios = {p: function(p) for p in (TYPES if name == "GELU" else SIGNIFICANT)}
         parts.append(
             comment(text, *(f"{p}: {note}, {error}." for p, (*_, error, note) in ratios.items()))
             + "\n".join(table(f"{name}_{n}", {p: f[i] for p, f in ratios.items()}) for i, n in enumerate("ND"))

@@ -11,7 +11,7 @@ A new activation needs its function here and nothing anywhere else.
 import math
 
 from . import coefficients
-from .coefficients import EXPM1, LOG1P, TANH_D, TANH_N, TANH_REST
+from .coefficients import EXPM1, LOG1P, TANH_REST
 from .language import (
     ROUNDING_MAGIC,
     activation,
@@ -570,9 +570,6 @@ def log_sigmoid_from_output(y):
     return -t
 
 
-TANH_LARGEST = 7.6  # where `TANH_N` and `TANH_D` end
-
-
 def tanh_parts(x):
     """abs(tanh(x)), and q, n of `exp_parts` for exp(-2 * abs(x))."""
     q, n = exp_parts(-2 * minimum(abs(x), EXP_REACH / 2))
@@ -594,15 +591,6 @@ def tanh(x):
     """Hyperbolic tangent, from -1 to 1."""
     a, q, n = tanh_parts(x)
     return copysign(a, x), tanh_slope(a, q, n)
-
-
-@in_reduced_precision(tanh, "half")
-def tanh_reduced(x):
-    m = minimum(maximum(x, -TANH_LARGEST), TANH_LARGEST)
-    square = m * m
-    y = m * polynomial(square, TANH_N) / polynomial(square, TANH_D)
-    q, n = exp_parts(-2 * minimum(abs(x), EXP_REACH / 2))
-    return y, tanh_slope(abs(y), q, n)
 
 
 @from_output(tanh)
