@@ -57,6 +57,7 @@ cdef extern from "turn.h" nogil:
     void turn_float32(const float *, intptr_t, float *, intptr_t) noexcept
     void turn_float64(const double *, intptr_t, double *, intptr_t) noexcept
     void add_across_float64(const double *, double *) noexcept
+    void add_quarters_float64(const double *, double *) noexcept
     void turn_all_float32(const float *, intptr_t, float *, intptr_t, intptr_t, intptr_t) noexcept
     void turn_all_float64(const double *, intptr_t, double *, intptr_t, intptr_t, intptr_t) noexcept
 
@@ -249,12 +250,7 @@ cdef inline void whole_@p(@wide *high, @wide *low, const @r *x, intptr_t n) noex
 
 cdef inline void fold_@p(@wide *to, @wide *to_low, const @wide *high, const @wide *low) noexcept nogil:
     # What tree does before `ends`, to 16 lanes of one sum.
-    cdef @wide t[4]
-    cdef intptr_t l
-    for l in range(4):
-        t[l] = (high[l] + high[l + 8]) + (high[l + 4] + high[l + 12])
-    for l in range(4):
-        to[l] = t[l]
+    add_quarters_float64(high, to)
 
 
 cdef inline void across_@p(@wide *high, @wide *low, const @wide *folded, const @wide *folded_low) noexcept nogil:

@@ -55,6 +55,19 @@ static inline void turn_float32(const float *from, intptr_t from_step, float *to
     _mm256_storeu_ps(to + 7 * to_step, _mm256_permute2f128_ps(ad3, eh3, 0x31));
 }
 
+/* 16 numbers to 4: number i and number i + 8, then number i and number i + 4. Left to gcc, it becomes 12 additions of one number each. */
+static inline void add_quarters_float64(const double *from, double *to)
+{
+#if defined(__AVX512F__)
+    const __m512d eight = _mm512_add_pd(_mm512_loadu_pd(from), _mm512_loadu_pd(from + 8));
+    _mm256_storeu_pd(to, _mm256_add_pd(_mm512_castpd512_pd256(eight), _mm512_extractf64x4_pd(eight, 1)));
+#else
+    const __m256d a = _mm256_add_pd(_mm256_loadu_pd(from), _mm256_loadu_pd(from + 8));
+    const __m256d b = _mm256_add_pd(_mm256_loadu_pd(from + 4), _mm256_loadu_pd(from + 12));
+    _mm256_storeu_pd(to, _mm256_add_pd(a, b));
+#endif
+}
+
 /* What 8 rows of 4 numbers sum to: number i and number i + 2, then the two sums. */
 static inline void add_across_float64(const double *from, double *to)
 {
@@ -95,6 +108,12 @@ static inline void turn_float32(const float *from, intptr_t from_step, float *to
 #endif
 
 #if !defined(__AVX__)
+static inline void add_quarters_float64(const double *from, double *to)
+{
+    int i;
+    for (i = 0; i < 4; i++) to[i] = (from[i] + from[i + 8]) + (from[i + 4] + from[i + 12]);
+}
+
 static inline void add_across_float64(const double *from, double *to)
 {
     int r;
