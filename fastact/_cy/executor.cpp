@@ -68,7 +68,18 @@ intptr_t last_level_cache() {
 #endif
 
 // Bytes. Best of 1,024 to 32,768 (64 M float32 relu, one thread: 31 ms; 8,192: 38; without streaming 44).
-constexpr intptr_t STAGE_BLOCK = 2048;
+constexpr intptr_t STAGE_BLOCK = 2048, FETCH_AHEAD = 4096;
+
+// ns a byte of output, in one thread. A cheap kernel waits for memory, and streaming spares it a third of what it waits for: 1.3 to 2.2 times as fast
+// from 16 MB on. One that computes all the while loses by it what it can't do while a block is stored. Between the two it pays, 1.0 to 1.2, where
+// hardly anything of the output stays in the cache (two threads, 260 MB of cache that others share).
+constexpr double CHEAP_BYTE_NS = 0.03, DEAR_BYTE_NS = 0.09;
+
+// Whether `bytes` of output go around the cache; `ns`: a byte's.
+bool streams(double bytes, double ns) {
+    const double limit = double(get_stream_bytes());
+    return limit > 0 && ns < DEAR_BYTE_NS && bytes > (ns < CHEAP_BYTE_NS ? limit : 4 * limit);
+}
 
 // From a block to memory, around the cache or through it.
 void put_block(char *to, const char *from, size_t bytes, bool stream, Next next = {nullptr, nullptr, 0}) {
@@ -108,21 +119,22 @@ struct Contiguous {
         plan.compute(plan.kernel, x + at, y + at, z ? z + at : nullptr, parameters, end - begin);
     }
 
-    // Into a block in the first-level cache and from there to memory: around the cache, or over the input.
-    // A cheap kernel does not keep the processor's own look-ahead going: it gets the next block fetched (64 M float32, two threads: relu 20.0 ms
-    // without, 17.4 with it; its pair 27.7, 26.5; but gelu.backward 48, 54).
+    // Into a block in the first-level cache and from there to memory: around the cache, or over the input. The processor does not look ahead past
+    // the end of a page, and not while a block is stored: what the next block but one or two reads is fetched (64 M float32, two threads: relu
+    // 20.3 ms without, 18.5 with what the very next one reads, 15.9 so; its pair 26.4, 21.5, 20.2).
     void through_blocks(intptr_t begin, intptr_t end) const {
         alignas(64) char block[2][STAGE_BLOCK];
         const intptr_t size = plan.size_of(0);
-        const bool two = plan.outputs == 2, stream = how == Store::streamed, ahead = stream && plan.ns_per_element < CHEAP_NS;
+        const bool two = plan.outputs == 2, stream = how == Store::streamed;
         intptr_t stop = begin + (STAGE_BLOCK - intptr_t(reinterpret_cast<uintptr_t>(y + begin * size) % LINE)) / size;
         for (; begin < end; begin = stop, stop += STAGE_BLOCK / size) {
             stop = std::min(stop, end);
             const intptr_t at = begin * size, bytes = (stop - begin) * size;
             plan.compute(plan.kernel, x + at, block[0], two ? block[1] : z ? z + at : nullptr, parameters, stop - begin);
-            const intptr_t fetched = ahead && stop < end ? bytes : 0, part = two ? fetched / 2 / LINE * LINE : fetched;   // by each of two stores
-            put_block(y + at, block[0], bytes, stream, {x + at + bytes, two || !z ? nullptr : z + at + bytes, part});
-            if (two) put_block(z + at, block[1], bytes, stream, {x + at + bytes + part, nullptr, fetched - part});
+            const intptr_t fetched = stream && stop < end ? bytes : 0, part = two ? fetched / 2 / LINE * LINE : fetched;   // by each of two stores
+            const intptr_t soon = at + bytes + FETCH_AHEAD;
+            put_block(y + at, block[0], bytes, stream, {x + soon, two || !z ? nullptr : z + soon, part});
+            if (two) put_block(z + at, block[1], bytes, stream, {x + soon + part, nullptr, fetched - part});
         }
         if (stream) stream_done();
     }
@@ -168,9 +180,9 @@ struct Converted {
 }  // namespace
 
 void run_large(const Plan &plan, const void *x, void *y, void *z, const void *parameters, intptr_t n, bool fresh) {
-    const intptr_t size = plan.itemsize, limit = get_stream_bytes();
+    const intptr_t size = plan.itemsize;
     const bool in_place = y == x || z == x || z == y;   // the lines are in the cache already
-    const bool stream = limit > 0 && n * size * plan.outputs > limit && !fresh;
+    const bool stream = !fresh && streams(double(n) * size * plan.outputs, plan.ns_per_element / (size * plan.outputs));
     const Store how = in_place ? Store::staged : stream ? Store::streamed : Store::direct;
     const Contiguous range{plan, static_cast<const char *>(x), static_cast<char *>(y), static_cast<char *>(z), parameters, how};
     const intptr_t first = up_to_line(y) / size;
@@ -178,8 +190,9 @@ void run_large(const Plan &plan, const void *x, void *y, void *z, const void *pa
 }
 
 void run_converted(const Plan &plan, const void *x, void *y, void *z, const void *parameters, intptr_t n, bool fresh) {
-    const intptr_t size = plan.size_of(plan.inputs), limit = get_stream_bytes();
-    const bool stream = limit > 0 && n * size * plan.outputs > limit && !fresh && y != x && y != z && z != x;
+    const intptr_t size = plan.size_of(plan.inputs);
+    const bool apart = y != x && y != z && z != x;
+    const bool stream = !fresh && apart && streams(double(n) * size * plan.outputs, plan.ns_per_element / (size * plan.outputs));
     const double ns = serial_time(double(n) * plan.ns_per_element, double(n) * size * (plan.inputs + plan.outputs));
     const auto run_range = [&](const auto &range) {
         if (ns < hot_threshold_ns.load(std::memory_order_relaxed)) return range(0, n);
@@ -550,7 +563,7 @@ intptr_t get_stream_bytes() {
     intptr_t bytes = stream_bytes.load(std::memory_order_relaxed);
     if (bytes < 0) {
 #if FASTACT_SSE2
-        bytes = last_level_cache();   // a smaller output may be read from the cache next, which is worth more than what streaming saves
+        bytes = std::min(last_level_cache() / 2, intptr_t(16) << 20);   // a smaller output may be read from the cache next; a larger cache is not ours alone
 #else
         bytes = 0;
 #endif
