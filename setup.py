@@ -24,11 +24,12 @@ GCC = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 # must not be taken apart into branches first: they would come back as twice the masks. Instructions are moved apart as far as registers reach:
 # without that limit tiles spill (gelu of float16: 1.64 ns a number against 1.23). Loops begin with a line of the cache: what a cheap one
 # takes would else change by 15% with whatever lies before it, and gcc leaves out those it thinks are rare (selu's pair: 0.43 ns against 0.35).
-# Tiles of 16 that are taken apart before they are vectorized stay scalar. And no link-time optimization, whatever CFLAGS say: it would lose the zero that
-# primitives.h defines in assembler.
+# Loops of 16 are left as they are: tiles taken apart before they are vectorized stay scalar, and the two loops of a fission, over 16 vectors with AVX-512,
+# would be more than the processor keeps decoded (tanh's pair: 0.49 ns against 0.40). And no link-time optimization, whatever CFLAGS say: it would lose
+# the zero that primitives.h defines in assembler.
 GCC_KERNELS = [
     "-DCYTHON_INLINE=inline __attribute__((always_inline))", "-fno-thread-jumps", "-fschedule-insns", "-fsched-pressure", "-falign-loops=64",
-    "--param=align-loop-iterations=1", "--param=align-threshold=65536", "--param=max-completely-peel-times=15", "-fno-lto", "-g0",
+    "--param=align-loop-iterations=1", "--param=align-threshold=65536", "--param=max-completely-peel-times=14", "-fno-lto", "-g0",
 ]  # fmt: skip
 # Row kernels pass blocks through local arrays. A copy turned into a memcpy comes back as moves of 16 bytes, which keep the arrays in memory
 # (a third of the time of rows of 64); and loops of 8 numbers that are taken apart before they are vectorized stay scalar.

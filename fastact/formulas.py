@@ -425,6 +425,8 @@ def sparse_sigmoid(x, *, at_limits=0.0):
     paper="Clevert, Unterthiner and Hochreiter, Fast and accurate deep network learning by exponential linear units, arXiv:1511.07289",
     like={"torch": "elu", "jax": "elu", "keras": "elu", "tensorflow": "elu", "onnx": "Elu"},
 )
+@fission("value", "derivative", float32=0.25)
+@fission(float64=0.15)
 def elu(x, alpha=1.0):
     """Exponential linear unit: x where it is positive, else alpha * (exp(x) - 1)."""
     q, n = exp_parts(maximum(minimum(x, 0), -EXP_REACH))
@@ -459,6 +461,8 @@ def celu(x, alpha=1.0):
 
 
 @at_defaults(celu)
+@fission("value", "derivative", float32=0.25)
+@fission(float64=0.15)
 def celu_at_defaults(x):
     return elu(x, 1)
 
@@ -483,7 +487,9 @@ def celu_parameters(x, alpha=1.0):
     like={"torch": "selu", "jax": "selu", "keras": "selu", "tensorflow": named("selu", at_zero=float(SELU_SCALE)), "onnx": "Selu"},
     paper="Klambauer, Unterthiner, Mayr and Hochreiter, Self-normalizing neural networks, arXiv:1706.02515",
 )
-@fission()
+@fission("value", "derivative", float32=0.2)
+@fission("both", float32=0.15)
+@fission(float64=0.15)
 def selu(x, *, at_zero=SELU_BELOW):
     """Scaled exponential linear unit: 1.0507 * (x where it is positive, else 1.6733 * (exp(x) - 1))."""
     y, dy = elu(x, 1)
@@ -500,6 +506,8 @@ def selu_from_output(y, *, at_zero=SELU_BELOW):
     definition="exp(x)", numpy="np.exp(x)", numpy_grad="y", ulp=(2, 2), aliases=("exp",),
     like={"torch": "exp", "jax": "exp", "keras": "exponential", "tensorflow": "exp", "onnx": "Exp"},
 )
+@fission("value", "derivative", float32=0.2)
+@fission(float64=0.15)
 def exponential(x):
     """Exponential function."""
     y = exp_whole(x)
@@ -515,6 +523,8 @@ def exponential_from_output(y):
     definition="expm1(x)", numpy="np.expm1(x)", numpy_grad="y + 1", ulp=(2, 2),
     like={"torch": "expm1", "jax": "expm1", "tensorflow": "expm1", "scipy": "expm1"},
 )
+@fission("derivative", float32=0.2)
+@fission("value", "derivative", float64=0.15)
 def expm1(x):
     """exp(x) - 1, with all digits near 0."""
     return select(x == 0, x, expm1_whole(x)), exp_whole(x)
@@ -524,7 +534,8 @@ def expm1(x):
     definition="log1p(x)", numpy="np.log1p(x)", numpy_grad="1 / (1 + x)", ulp=(3, 2), domain=(-1, math.inf),
     like={"torch": "log1p", "jax": "log1p", "tensorflow": "log1p", "scipy": "log1p"},
 )
-@fission(0.3)
+@fission("value", float32=0.3, float64=0.3)
+@fission("both", float32=0.4, float64=0.35)
 def log1p(x):
     """log(1 + x), with all digits near 0; NaN below -1."""
     return select(x == 0, x, log1p_whole(x)), select(x < -1, NAN, 1 / (1 + x))
@@ -541,6 +552,8 @@ def log1p(x):
         "scipy": "expit",
     },
 )
+@fission(float32=0.2)
+@fission("both", float64=0.15)
 def sigmoid(x):
     """Logistic sigmoid: 1 / (1 + exp(-x)), from 0 to 1."""
     q, n = exp_parts(-minimum(abs(x), EXP_REACH))
@@ -557,7 +570,9 @@ def sigmoid_from_output(y):
     definition="-log1p(exp(-x))", numpy="-np.logaddexp(-x, 0)", numpy_grad="1 / (1 + np.exp(x))", ulp=(3, 4),
     like={"torch": "logsigmoid", "jax": "log_sigmoid", "keras": "log_sigmoid", "tensorflow": "log_sigmoid", "scipy": "log_expit"},
 )
-@fission(value=True)
+@fission("value", float32=0.55, float64=0.45)
+@fission("derivative", "both", float32=0.2)
+@fission("both", float64=0.5)
 def log_sigmoid(x):
     """Logarithm of the sigmoid: -log(1 + exp(-x))."""
     y, dy = softplus_at_defaults(-x)
@@ -586,7 +601,8 @@ def tanh_slope(a, q, n):
     paper="LeCun, Bottou, Orr and Mueller, Efficient backprop, 1998",
     like={"torch": "tanh", "jax": "tanh", "keras": "tanh", "tensorflow": "tanh", "onnx": "Tanh", "transformers": "tanh"},
 )
-@fission(0.3, "float32")
+@fission(float32=0.25)
+@fission("derivative", "both", float64=0.2)
 def tanh(x):
     """Hyperbolic tangent, from -1 to 1."""
     a, q, n = tanh_parts(x)
@@ -602,7 +618,9 @@ def tanh_from_output(y):
     definition="alpha * tanh(beta * x)", numpy="alpha * (t := np.tanh(beta * x))", numpy_grad="alpha * beta * (1 - t * t)", ulp=(3, 4),
     like={"onnx": "ScaledTanh"}, paper="LeCun, Bottou, Orr and Mueller, Efficient backprop, 1998",
 )
-@fission(0.3)
+@fission("value", float32=0.45, float64=0.4)
+@fission("derivative", float64=0.35)
+@fission(float32=0.4, float64=0.3)
 def scaled_tanh(x, alpha=1.0, beta=1.0):
     """Scaled hyperbolic tangent: alpha * tanh(beta * x)."""
     m = minimum(maximum(x, -LARGEST), LARGEST)  # 0 * inf would be NaN
@@ -617,6 +635,7 @@ def scaled_tanh(x, alpha=1.0, beta=1.0):
     definition="x - sinh(x) / cosh(x)", numpy="x - (t := np.tanh(x))", numpy_grad="t * t", ulp=(3, 4),
     like={"torch": "tanhshrink", "keras": "tanh_shrink"},
 )
+@fission("value", "both", float64=0.1)
 def tanh_shrink(x):
     """Hyperbolic tangent shrinkage: x - tanh(x)."""
     q, n = exp_parts(-2 * minimum(abs(x), EXP_REACH / 2))
@@ -635,6 +654,7 @@ def tanh_shrink(x):
     definition="erf(x)", numpy="scipy.special.erf(x)", numpy_grad="1.1283791670955126 * np.exp(-x * x)", ulp=(3, 4),
     like={"torch": "erf", "jax": "erf", "tensorflow": "erf", "onnx": "Erf", "scipy": "erf"},
 )
+@fission("derivative", float32=0.4, float64=0.25)
 def erf(x):
     """Error function, from -1 to 1."""
     a = minimum(abs(x), ERFC_REACH)
@@ -647,6 +667,8 @@ def erf(x):
     definition="erfc(x)", numpy="scipy.special.erfc(x)", numpy_grad="-1.1283791670955126 * np.exp(-x * x)", ulp=(3, 4),
     like={"torch": "erfc", "jax": "erfc", "tensorflow": "erfc", "scipy": "erfc"},
 )
+@fission("derivative", float32=0.4, float64=0.25)
+@fission("both", float64=0.7)
 def erfc(x):
     """Complementary error function, 1 - erf(x), with all digits of its tail."""
     a = minimum(abs(x), ERFC_REACH)
@@ -660,6 +682,7 @@ def erfc(x):
     definition="erfc(-x / sqrt(2)) / 2", numpy="scipy.special.ndtr(x)", numpy_grad="0.3989422804014327 * np.exp(-0.5 * x * x)", ulp=(3, 4),
     like={"torch": "ndtr", "jax": "norm.cdf", "scipy": "ndtr"}, aliases=("normal_cdf",),
 )
+@fission("derivative", float32=0.4, float64=0.25)
 def ndtr(x):
     """Distribution function of the normal distribution, from 0 to 1."""
     a = minimum(abs(x), GAUSS_REACH)
@@ -675,7 +698,8 @@ def ndtr(x):
     numpy="scipy.special.log_ndtr(x)", numpy_grad="0.3989422804014327 * np.exp(-0.5 * x * x - y)", ulp=(3, 4),
     like={"torch": "log_ndtr", "jax": "log_ndtr", "scipy": "log_ndtr"},
 )
-@fission(0.6)
+@fission("derivative", float32=0.3, float64=0.4)
+@fission(float32=0.7, float64=0.7)
 def log_ndtr(x):
     """Logarithm of the distribution function of the normal distribution."""
     a = abs(x)
@@ -699,7 +723,9 @@ def log_ndtr(x):
     numpy_grad="0.3989422804014327 / sigma * np.exp(-0.5 * u * u)", ulp=(3, 4), like={"transformers": "laplace"},
     paper="Ma et al., Mega: moving average equipped gated attention, arXiv:2209.10655",
 )
-@fission(0.6)
+@fission("value", float32=0.7)
+@fission("derivative", float32=0.85)
+@fission(float32=0.6, float64=0.5)
 def laplace(x, mu=0.707107, sigma=0.282095):
     """Distribution function of a normal distribution with mean mu and deviation sigma: (1 + erf((x - mu) / (sigma * sqrt(2)))) / 2."""
     d = x - mu
@@ -752,7 +778,9 @@ def log1p_exp(v, low):
     like={"torch": "softplus", "jax": "softplus", "keras": "softplus", "tensorflow": "softplus", "onnx": "Softplus", "scipy": "softplus"},
     paper="Dugas, Bengio, Belisle, Nadeau and Garcia, Incorporating second-order functional knowledge, NIPS 2000",
 )
-@fission(value=True)
+@fission(float32=0.2)
+@fission("value", float64=0.6)
+@fission("both", float64=0.5)
 def softplus(x, beta=1.0):
     """Smooth rectifier: log(1 + exp(beta * x)) / beta."""
     u = beta * x
@@ -762,7 +790,9 @@ def softplus(x, beta=1.0):
 
 
 @at_defaults(softplus)
-@fission(value=True)
+@fission(float32=0.2)
+@fission("value", float64=0.6)
+@fission("both", float64=0.5)
 def softplus_at_defaults(x):
     y, z, d = log1p_exp(minimum(abs(x), EXP_REACH), 0)
     return maximum(x, 0) + y, select(x < 0, z, 1) / d
@@ -831,6 +861,7 @@ def squareplus_from_output(y, b=4.0):
     definition="sqrt(log1p(exp(x)))", numpy="np.sqrt(s := np.logaddexp(x, 0))", numpy_grad="0.5 / (1 + np.exp(-x)) / y", ulp=(3, 4),
     like={"transformers": "sqrtsoftplus"},
 )
+@fission("both", float32=0.6)
 def sqrtsoftplus(x):
     """Square root of softplus: sqrt(log(1 + exp(x)))."""
     h = exp(-0.5 * minimum(abs(x), 2 * EXP_REACH))
@@ -889,6 +920,8 @@ def silu(x, beta=1.0):
 
 
 @at_defaults(silu)
+@fission("both", float32=0.2)
+@fission("derivative", "both", float64=0.15)
 def silu_at_defaults(x):
     a = minimum(abs(x), EXP_REACH)
     s = biased_sigmoid(a, 0)
@@ -921,6 +954,8 @@ def silu_parameters(x, beta=1.0):
     ulp=(3, 4), derivative_zero=(-0.751155, 0.278), like={"transformers": "quick_gelu"}, aliases=("approximate_gelu",),
     paper="Hendrycks and Gimpel, Gaussian error linear units, arXiv:1606.08415",
 )
+@fission("value", float64=0.3)
+@fission(float32=0.3, float64=0.2)
 def quick_gelu(x):
     """Approximation of gelu by a sigmoid: x * sigmoid(1.702 * x)."""
     a = minimum(abs(x), EXP_REACH / QUICK)
@@ -946,7 +981,8 @@ def quick_gelu_reduced(x):
     },
     paper="Hendrycks and Gimpel, Gaussian error linear units, arXiv:1606.08415",
 )
-@fission(precision="float32")
+@fission("value", float32=0.5, float64=0.45)
+@fission(float32=0.5, float64=0.4)
 def gelu_tanh(x):
     """Approximation of gelu by tanh: x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))) / 2."""
     a = minimum(abs(x), TANH_REACH)
@@ -1014,7 +1050,8 @@ def gelu_10_reduced(x):
     derivative_zero=(-1.192431215, 0.30), like={"torch": "mish", "jax": "mish", "keras": "mish", "onnx": "Mish", "thinc": "mish", "transformers": "mish"},
     paper="Misra, Mish: a self regularized non-monotonic activation function, arXiv:1908.08681",
 )
-@fission(0.2)
+@fission("derivative", float64=0.3)
+@fission(float32=0.2, float64=0.2)
 def mish(x):
     """Mish: x * tanh(softplus(x))."""
     a = minimum(abs(x), EXP_REACH)
@@ -1111,6 +1148,8 @@ def xielu(x, alpha_p=0.8, alpha_n=0.8, beta=0.5):
 
 
 @at_defaults(xielu)
+@fission("both", float32=0.15)
+@fission(float32=0.2, float64=0.15)
 def xielu_at_defaults(x):
     return parted_xielu(x, x, 0.8, 0.8, 0.5, 0.5 - 0.8, x, 0)
 
@@ -1131,7 +1170,7 @@ def xielu_parameters(x, alpha_p=0.8, alpha_n=0.8, beta=0.5):
     ulp=(3, 4), derivative_zero=(None, 1), reach=SINE_REACH, aliases=("snake_beta",),
     paper="Ziyin, Hartwig and Ueda, Neural networks fail to learn periodic functions and how to fix it, arXiv:2006.08195",
 )
-@fission(0.2)
+@fission(float32=0.2, float64=0.2)
 def snake(x, alpha=1.0):
     """Snake: x + sin(alpha * x)**2 / alpha; its mean where abs(alpha * x) is 2**22 or more (float64: 2**51), too far for a sine to mean anything."""
     u = alpha * x
@@ -1170,11 +1209,13 @@ def snake_parameters(x, alpha=1.0):
     definition="log(x / (1 - x))", numpy="np.log(x / (1 - x))", numpy_grad="1 / (x * (1 - x))", ulp=(3, 3), domain=(0, 1),
     like={"torch": "logit", "jax": "logit", "scipy": "logit"},
 )
+@fission("both", float64=0.35)
 def logit(x):
     """Inverse of the sigmoid, log(x / (1 - x)); NaN outside of 0 to 1."""
     v = fma(2, x, -1)
     other = 1 - x
+    p = x * other
     t = minimum(x, other)
     u = maximum(x, other)
     y = log_quotient(select(t < LOGIT_SMALL, LOGIT_SCALE, 1) * t, u, v) - select(t < LOGIT_SMALL, LOGIT_SHIFT, 0)
-    return select(t < 0, NAN, copysign(select(t == 0, INFINITY, y), v)), select(t < 0, NAN, 1 / (x * other))
+    return select(t < 0, NAN, copysign(select(t == 0, INFINITY, y), v)), select(p < 0, NAN, 1 / p)

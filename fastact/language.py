@@ -7,7 +7,6 @@ formulas. There is no branch and no loop, so a compiler can turn a loop over it 
 Run as it stands, a formula computes in float64 on NumPy arrays; `translate.py` reads it and writes it for the backends.
 """
 
-import collections
 
 import numpy as np
 
@@ -136,24 +135,29 @@ def parameter_gradients(formula):
     return mark
 
 
-FissionMark = collections.namedtuple("FissionMark", "share precisions value")
+COMPUTED = {(0,): "value", (1,): "derivative", (0, 1): "both"}  # what a mode has a formula compute, by which of its results that is
 
 
-def fission(share=0.5, precision=None, *, value=False):
+def fission(*computed, float32=None, float64=None):
     """Mark a formula whose compiled loop is two, which take turns over some hundred elements (loop fission): the first does this share of the work.
 
     A processor looks ahead a number of instructions: the fewer an element takes, the more elements are under way at once. It pays where a formula
-    is one chain of operations that wait for each other, not where several chains run side by side; measure it, and say where it pays:
-    in "float32" or "float64" only (there a division takes twice as long), or only where the value is computed. Bits do not change.
+    is one chain of operations that wait for each other, not where several chains run side by side, and best where little is to be kept between the
+    loops. Measure it, and say where it pays: a share for each precision, where only the "value", only the "derivative" or "both" are computed, or,
+    with none of these words, everywhere. Marks add up. Bits do not change.
     """
-    if not 0 < share < 1:
-        raise ValueError(f"share is {share!r}; it must lie between 0 and 1")
-    if precision not in (None, "float32", "float64"):
-        raise ValueError(f"precision is {precision!r}; it may be 'float32' or 'float64', or None for both")
+    shares = {precision: share for precision, share in (("float32", float32), ("float64", float64)) if share is not None}
+    for precision, share in shares.items():
+        if not 0 < share < 1:
+            raise ValueError(f"{precision} is {share!r}; the share must lie between 0 and 1")
+    if not shares:
+        raise ValueError("fission was given no share; give float32=, float64= or both")
+    if not set(computed) <= set(COMPUTED.values()):
+        raise ValueError(f"computed is {computed!r}; it may have 'value', 'derivative' and 'both' in it")
 
     def mark(formula):
-        precisions = [p for p in ("float32", "float64") if precision in (None, p)]
-        formula.fission = FissionMark(share, precisions, value)
+        new = {(what, precision): share for what in computed or COMPUTED.values() for precision, share in shares.items()}
+        formula.fission = getattr(formula, "fission", {}) | new
         return formula
 
     return mark

@@ -11,7 +11,7 @@ import re
 import textwrap
 import types
 
-from .language import INTRINSICS, REDUCED, TABLES, paired, type_of
+from .language import COMPUTED, INTRINSICS, REDUCED, TABLES, paired, type_of
 
 _OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.BitAnd: "&", ast.BitOr: "|"}
 _COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
@@ -416,8 +416,8 @@ def fission(writer, function, wanted):
     `first` and `rest` are statements; `kept`: what of the first the rest uses; `results`: those that are wanted. What costs next to nothing, or is
     the same for every element, is computed in both.
     """
-    mark = getattr(function, "fission", None)
-    if mark is None or writer.type not in mark.precisions or (mark.value and 0 not in wanted):
+    share = getattr(function, "fission", {}).get((COMPUTED[wanted], writer.type))
+    if share is None:
         return None
     whole = inlined(writer, function)
     results = [whole.results[i] for i in wanted]
@@ -426,7 +426,7 @@ def fission(writer, function, wanted):
     work = sum(done[-1:]) + sum(map(_operations, results))
     if work < LITTLE:
         return None
-    cut = next((i + 1 for i, so_far in enumerate(done) if so_far >= mark.share * work), len(done))
+    cut = next((i + 1 for i, so_far in enumerate(done) if so_far >= share * work), len(done))
     before, after = statements[:cut], statements[cut:]
     used = set().union(*map(_names, [s.text for s in after] + results))
     kept, again = [], []

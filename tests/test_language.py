@@ -160,18 +160,17 @@ class _Python(_Plain):
         return f"select({condition}, {yes}, {no})"
 
 
-PARTED = {f"{f.__name__} {' and '.join(map(str, wanted))}": (f, wanted) for f in FUNCTIONS.values() if hasattr(f, "fission") for wanted in ((0,), (1,), (0, 1))}
+PARTED = {
+    f"{f.__name__} {what} {precision}": (f, next(w for w, name in language.COMPUTED.items() if name == what), precision)
+    for f in FUNCTIONS.values()
+    for what, precision in getattr(f, "fission", {})
+}
 
 
-@pytest.mark.parametrize("function, wanted", PARTED.values(), ids=PARTED)
-def test_fission_gives_the_same(function, wanted):
-    mark = function.fission
-    precision = mark.precisions[-1]
+@pytest.mark.parametrize("function, wanted, precision", PARTED.values(), ids=PARTED)
+def test_fission_gives_the_same(function, wanted, precision):
     writer = _Python(precision)
     parts = translate.fission(writer, function, wanted)
-    if mark.value and 0 not in wanted:
-        assert parts is None
-        return
     if parts is None:  # what is wanted takes little work
         assert len(wanted) == 1
         return
@@ -196,19 +195,23 @@ def test_fission_gives_the_same(function, wanted):
 
 @pytest.mark.parametrize("share", [0, 1, -0.5, float("nan")])
 def test_fission_wants_a_share(share):
-    with pytest.raises(ValueError, match="share is .*between 0 and 1"):
-        language.fission(share)
+    with pytest.raises(ValueError, match="float64 is .*between 0 and 1"):
+        language.fission(float32=0.5, float64=share)
+    with pytest.raises(ValueError, match="fission was given no share; give float32=, float64= or both"):
+        language.fission("value")
 
 
 def test_fission_where_it_pays():
-    @language.fission(0.3, "float32")
+    @language.fission("value", float32=0.3)
+    @language.fission(float64=0.6)
+    @language.fission("both", float64=0.7)
     def formula(x):
         return language.fma(x, x, x), 1
 
-    assert formula.fission == (0.3, ["float32"], False)
-    assert translate.fission(_Python("float64"), formula, (0,)) is None
-    with pytest.raises(ValueError, match="precision is 'half'; it may be 'float32' or 'float64'"):
-        language.fission(precision="half")
+    assert formula.fission == {("value", "float32"): 0.3, ("value", "float64"): 0.6, ("derivative", "float64"): 0.6, ("both", "float64"): 0.6}
+    assert translate.fission(_Python("float32"), formula, (1,)) is None
+    with pytest.raises(ValueError, match="computed is .*'pair'.*; it may have 'value', 'derivative' and 'both' in it"):
+        language.fission("pair", float32=0.5)
 
 
 def _written(path, text, precision):
