@@ -428,7 +428,8 @@ bool Rows::run() {
 }
 
 void Rows::share(intptr_t tasks, int team, double serial_ns) {
-    const intptr_t chunks = std::min<intptr_t>({tasks, team * CHUNKS_PER_THREAD, std::max<intptr_t>(2, intptr_t(serial_ns / CHUNK_NS))});
+    const intptr_t usual = team * CHUNKS_PER_THREAD, worth = std::max<intptr_t>(2, intptr_t(serial_ns / CHUNK_NS));
+    const intptr_t chunks = std::min({tasks, tasks < 4 * usual ? tasks : usual, worth});   // 8 of 10 rows: two threads may have 6 and 4 of them
     if (team < 2 || chunks < 2) return range(0, tasks);
     struct Job { Rows &rows; intptr_t tasks, chunks; } shared{*this, tasks, chunks};
     parallel([](void *context, intptr_t i) {
