@@ -7,7 +7,6 @@ formulas. There is no branch and no loop, so a compiler can turn a loop over it 
 Run as it stands, a formula computes in float64 on NumPy arrays; `translate.py` reads it and writes it for the backends.
 """
 
-
 import numpy as np
 
 PRECISIONS = ("float32", "float64")

@@ -75,9 +75,9 @@ constexpr intptr_t STAGE_BLOCK = 2048, FETCH_AHEAD = 4096;
 // hardly anything of the output stays in the cache (two threads, 260 MB of cache that others share).
 constexpr double CHEAP_BYTE_NS = 0.03, DEAR_BYTE_NS = 0.09;
 
-// Whether `bytes` of output go around the cache; `ns`: a byte's.
-bool streams(double bytes, double ns) {
-    const double limit = double(get_stream_bytes());
+// Whether the output, n elements of `size` bytes each, goes around the cache.
+bool streams(const Plan &plan, intptr_t size, intptr_t n) {
+    const double limit = double(get_stream_bytes()), bytes = double(n) * double(size * plan.outputs), ns = plan.ns_per_element / double(size * plan.outputs);
     return limit > 0 && ns < DEAR_BYTE_NS && bytes > (ns < CHEAP_BYTE_NS ? limit : 4 * limit);
 }
 
@@ -182,7 +182,7 @@ struct Converted {
 void run_large(const Plan &plan, const void *x, void *y, void *z, const void *parameters, intptr_t n, bool fresh) {
     const intptr_t size = plan.itemsize;
     const bool in_place = y == x || z == x || z == y;   // the lines are in the cache already
-    const bool stream = !fresh && streams(double(n) * size * plan.outputs, plan.ns_per_element / (size * plan.outputs));
+    const bool stream = !fresh && streams(plan, size, n);
     const Store how = in_place ? Store::staged : stream ? Store::streamed : Store::direct;
     const Contiguous range{plan, static_cast<const char *>(x), static_cast<char *>(y), static_cast<char *>(z), parameters, how};
     const intptr_t first = up_to_line(y) / size;
@@ -192,7 +192,7 @@ void run_large(const Plan &plan, const void *x, void *y, void *z, const void *pa
 void run_converted(const Plan &plan, const void *x, void *y, void *z, const void *parameters, intptr_t n, bool fresh) {
     const intptr_t size = plan.size_of(plan.inputs);
     const bool apart = y != x && y != z && z != x;
-    const bool stream = !fresh && apart && streams(double(n) * size * plan.outputs, plan.ns_per_element / (size * plan.outputs));
+    const bool stream = !fresh && apart && streams(plan, size, n);
     const double ns = serial_time(double(n) * plan.ns_per_element, double(n) * size * (plan.inputs + plan.outputs));
     const auto run_range = [&](const auto &range) {
         if (ns < hot_threshold_ns.load(std::memory_order_relaxed)) return range(0, n);
