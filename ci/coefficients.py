@@ -183,6 +183,15 @@ def third_low(precision):
     return mpf(0) if precision in REDUCED else mpf(rounded(mpf(1) / 3 - mpf(rounded(mpf(1) / 3, precision)), precision))
 
 
+def erf_exponent(precision):
+    """-log(erfc(a)) / a; the error is relative to erf(a) = 1 - exp(-a P(a))."""
+    largest, degree = ERF_LARGEST[precision], {"half": 6}[precision]
+    grid = chebyshev_grid(0, largest, 14 * (degree + 2))[1:]
+    values = {a: -mpmath.log(mpmath.erfc(a)) / a for a in grid}
+    c, error, _ = fit(values.get, lambda a: a / mpmath.expm1(a * values[a]), grid, range(degree + 1), precision)
+    return c, f"0 <= a <= {largest}, degree {degree}, {in_bits(error)}"
+
+
 def sine_square_ratio(w):
     return mpmath.sin(mpmath.sqrt(w)) ** 2 / w
 
@@ -402,6 +411,7 @@ ERFC_RATIO_TEXT = """sqrt(pi) exp(a^2) erfc(a) = 1 / (a + N(a) / D(a))."""
 
 HAZARD_TEXT = """phi(a) / Phi(-a) = a P(1 / a^2) of the normal distribution, asymptotically; a >= 14 (float32) or 38 (float64)."""
 ERF_TEXT = """erf(a) = s + (s - 1) expm1(-a^2), s = 1 - exp(a^2) erfc(a) = a + ERF_SLOPE_LESS_1 a - a^2 N(a) / D(a); the error is relative to erf(a)."""
+ERF_EXPONENT_TEXT = """erf(a) = -expm1(-a P(a))."""
 SINE_SQUARE_TEXT = """sin(r)^2 = w P(w), w = r * r, |r| <= 1.01 pi/2."""
 GELU_SLOPE_TEXT = """gelu'(-a) exp(a^2/2) = R(a) - a / sqrt(2 pi) = (GELU_FLAT - a) P(v), with R and v as MILLS has them."""
 TANH_REST_TEXT = """x - tanh(x) = x**3 (P(x * x) + THIRD_LOW), 0 <= x <= 1.1875."""
@@ -500,10 +510,11 @@ def make():
         ("COSINE", COSINE_TEXT, lambda p: plain(cosine_rest_ratio, mpf("0.81"), {"float32": 3, "float64": 7}, p)),
         ("MILLS", MILLS_TEXT, mills_polynomial),
         ("ATAN", ATAN_TEXT, atan),
+        ("ERF_EXPONENT", ERF_EXPONENT_TEXT, erf_exponent),
         ("SINE_SQUARE", SINE_SQUARE_TEXT, lambda p: plain(sine_square_ratio, (mpmath.pi / 2 * mpf("1.01")) ** 2, {"half": 5, "single": 6}, p)),
         ("GELU_SLOPE", GELU_SLOPE_TEXT, gelu_slope),
     ):
-        precisions = {"SINE": TYPES, "COSINE": TYPES, "ATAN": TYPES} | dict.fromkeys(("SINE_SQUARE", "GELU_SLOPE"), REDUCED)
+        precisions = {"SINE": TYPES, "COSINE": TYPES, "ATAN": TYPES} | dict.fromkeys(("SINE_SQUARE", "GELU_SLOPE"), REDUCED) | {"ERF_EXPONENT": ("half",)}
         head, both = polynomial(name, text, function, precisions.get(name, tuple(SIGNIFICANT)))
         parts.append(head + table(name, {p: c for p, (c, _) in both.items()}))
     head, both = polynomial("EXPM1_OF_HALF", EXPM1_OF_HALF_TEXT, expm1_of_half)

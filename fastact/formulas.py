@@ -80,7 +80,9 @@ from .primitives import (
     quotient_less_product,
     ratio_rest,
     reduced,
+    reduced_erf,
     reduced_gelu_parts,
+    reduced_mills_parts,
     reduced_reciprocal,
     reduced_rsqrt,
     scale,
@@ -596,6 +598,12 @@ def tanh_slope(a, q, n):
     return biased_exp_times(fma(a, fma(a, UNBIAS, 2 * UNBIAS), UNBIAS), q, n)
 
 
+def reduced_tanh_slope(q, n):
+    """The same for reduced precisions: where the value is not wanted, a division alone is less work."""
+    low = biased_exp(q, n) / biased_exp_and_1(q, n)  # half of 1 - abs(tanh x)
+    return 4 * fma(-low, low, low)
+
+
 @activation(
     definition="sinh(x) / cosh(x)", numpy="np.tanh(x)", numpy_grad="1 - y * y", ulp=(3, 4),
     paper="LeCun, Bottou, Orr and Mueller, Efficient backprop, 1998",
@@ -607,6 +615,12 @@ def tanh(x):
     """Hyperbolic tangent, from -1 to 1."""
     a, q, n = tanh_parts(x)
     return copysign(a, x), tanh_slope(a, q, n)
+
+
+@in_reduced_precision(tanh, "half")
+def tanh_reduced(x):
+    a, q, n = tanh_parts(x)
+    return copysign(a, x), reduced_tanh_slope(q, n)
 
 
 @from_output(tanh)
@@ -629,6 +643,12 @@ def scaled_tanh(x, alpha=1.0, beta=1.0):
     q, n = exp_parts_less(v, select(v > -EXP_REACH, 2 * copysign(1, u) * product_rest(beta, m, u), 0))
     a = biased_minus_expm1(q, n) / biased_exp_and_1(q, n)
     return alpha * copysign(a, u), alpha * beta * tanh_slope(a, q, n)
+
+
+@in_reduced_precision(scaled_tanh, "half")
+def scaled_tanh_reduced(x, alpha=1.0, beta=1.0):
+    y, dy = tanh_reduced(beta * minimum(maximum(x, -LARGEST), LARGEST))
+    return alpha * y, alpha * beta * dy
 
 
 @activation(
@@ -663,6 +683,13 @@ def erf(x):
     return copysign(fma(e, s - 1, s), x), biased_exp(q, n) * (TWO_OVER_SQRT_PI * UNBIAS)
 
 
+@in_reduced_precision(erf, "half")
+def erf_reduced(x):
+    a = abs(x)
+    q, n = erf_slope_parts(minimum(a, ERFC_REACH))
+    return copysign(reduced_erf(a), x), biased_exp(q, n) * UNBIAS
+
+
 @activation(
     definition="erfc(x)", numpy="scipy.special.erfc(x)", numpy_grad="-1.1283791670955126 * np.exp(-x * x)", ulp=(3, 4),
     like={"torch": "erfc", "jax": "erfc", "tensorflow": "erfc", "scipy": "erfc"},
@@ -691,6 +718,15 @@ def ndtr(x):
     tail = biased_exp_times(m, q, n)
     far = select(x < 0, tail * UNBIAS, fma(tail, -UNBIAS, 1))
     return select(a < NEAR, fma(x, fma(x * x, phi_near_rest(x), PHI0), 0.5), far), biased_exp(q, n) * (PHI0 * UNBIAS)
+
+
+@in_reduced_precision(ndtr, "half")
+def ndtr_reduced(x):
+    a = minimum(abs(x), GAUSS_REACH)
+    q, n = gauss_parts(a)
+    m, _v = reduced_mills_parts(a)
+    tail = biased_exp_times(m, q, n)
+    return select(x < 0, tail * UNBIAS, fma(tail, -UNBIAS, 1)), biased_exp(q, n) * (PHI0 * UNBIAS)
 
 
 @activation(

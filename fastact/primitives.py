@@ -10,6 +10,7 @@ from . import coefficients
 from .coefficients import (
     COSINE,
     ERF_D,
+    ERF_EXPONENT,
     ERF_N,
     ERFC_RATIO_D,
     EXPM1,
@@ -416,12 +417,25 @@ def reduced_rsqrt(x):
     return fma(s * f, fma(f, 0.375, 0.5), s)
 
 
-def reduced_gelu_parts(a):
-    """gelu and its derivative at -a, a >= 0."""
+def reduced_erf(a):
+    """-erf(a), a >= 0; beyond 4 that of 4, which rounds to 1."""
+    b = minimum(a, 4)
+    q, n, e = exp_expm1_parts(-b * polynomial(b, ERF_EXPONENT))
+    return e
+
+
+def reduced_mills_parts(a):
+    """Phi(-a) * exp(a * a / 2), a >= 0, and what MILLS and GELU_SLOPE are polynomials in."""
     r = 1 / (a + MILLS_K)
     v = r - MILLS_R0
+    return r * polynomial(v, MILLS), v
+
+
+def reduced_gelu_parts(a):
+    """gelu and its derivative at -a, a >= 0."""
+    m, v = reduced_mills_parts(a)
     e = exp(-0.5 * a * a)
-    return -a * r * polynomial(v, MILLS) * e, ((GELU_FLAT - a) + GELU_FLAT_LOW) * polynomial(v, GELU_SLOPE) * e
+    return -a * m * e, ((GELU_FLAT - a) + GELU_FLAT_LOW) * polynomial(v, GELU_SLOPE) * e
 
 
 def sine_square(r):
