@@ -105,15 +105,13 @@ def extensions():
         return []
     from fastact._cy import generate, generate_rows
 
-    found = []
-    # No reduced precisions at v2: rounding a fused product twice would cost them what they spare.
-    kernels, fewer, rows = generate.generate(), generate.generate(reduced=False), generate_rows.generate()
-    for stem, text in (("kernels", kernels), ("rows", rows)):
+    found, rows = [], generate_rows.generate()
+    for stem in ("kernels", "rows"):
         for level in levels(sys.platform == "win32"):
             if level not in os.environ.get("FASTACT_BUILD_LEVELS", level).split(","):
                 continue
             path = CY / f"{stem}_{level}.pyx"
-            write(path, fewer if (stem, level) == ("kernels", "v2") else text)
+            write(path, generate.generate(level) if stem == "kernels" else rows)
             depends = [str(CY / name) for name in ("primitives.h", "convert.h", "stages.h", "turn.h")]
             found.append(Extension(f"fastact._cy.{stem}_{level}", [str(path)], depends=depends))
     found.append(

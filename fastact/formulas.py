@@ -429,6 +429,7 @@ def sparse_sigmoid(x, *, at_limits=0.0):
 )
 @fission("value", "derivative", float32=0.25)
 @fission(float64=0.15)
+@fission("both", float32=0.3, level="v3")
 def elu(x, alpha=1.0):
     """Exponential linear unit: x where it is positive, else alpha * (exp(x) - 1)."""
     q, n = exp_parts(maximum(minimum(x, 0), -EXP_REACH))
@@ -510,6 +511,7 @@ def selu_from_output(y, *, at_zero=SELU_BELOW):
 )
 @fission("value", "derivative", float32=0.2)
 @fission(float64=0.15)
+@fission(float32=0.25, level="v3")
 def exponential(x):
     """Exponential function."""
     y = exp_whole(x)
@@ -527,6 +529,7 @@ def exponential_from_output(y):
 )
 @fission("derivative", float32=0.2)
 @fission("value", "derivative", float64=0.15)
+@fission("both", float32=0.5, float64=0.5, level="v3")
 def expm1(x):
     """exp(x) - 1, with all digits near 0."""
     return select(x == 0, x, expm1_whole(x)), exp_whole(x)
@@ -556,6 +559,7 @@ def log1p(x):
 )
 @fission(float32=0.2)
 @fission("both", float64=0.15)
+@fission(float32=0.4, float64=0.4, level="v3")
 def sigmoid(x):
     """Logistic sigmoid: 1 / (1 + exp(-x)), from 0 to 1."""
     q, n = exp_parts(-minimum(abs(x), EXP_REACH))
@@ -575,6 +579,7 @@ def sigmoid_from_output(y):
 @fission("value", float32=0.55, float64=0.45)
 @fission("derivative", "both", float32=0.2)
 @fission("both", float64=0.5)
+@fission(float32=0.5, float64=0.5, level="v3")
 def log_sigmoid(x):
     """Logarithm of the sigmoid: -log(1 + exp(-x))."""
     y, dy = softplus_at_defaults(-x)
@@ -611,6 +616,7 @@ def reduced_tanh_slope(q, n):
 )
 @fission(float32=0.25)
 @fission("derivative", "both", float64=0.2)
+@fission(float32=0.3, float64=0.3, level="v3")
 def tanh(x):
     """Hyperbolic tangent, from -1 to 1."""
     a, q, n = tanh_parts(x)
@@ -817,6 +823,7 @@ def log1p_exp(v, low):
 @fission(float32=0.2)
 @fission("value", float64=0.6)
 @fission("both", float64=0.5)
+@fission(float32=0.5, float64=0.5, level="v3")
 def softplus(x, beta=1.0):
     """Smooth rectifier: log(1 + exp(beta * x)) / beta."""
     u = beta * x
@@ -829,6 +836,7 @@ def softplus(x, beta=1.0):
 @fission(float32=0.2)
 @fission("value", float64=0.6)
 @fission("both", float64=0.5)
+@fission(float32=0.5, float64=0.5, level="v3")
 def softplus_at_defaults(x):
     y, z, d = log1p_exp(minimum(abs(x), EXP_REACH), 0)
     return maximum(x, 0) + y, select(x < 0, z, 1) / d
@@ -898,6 +906,7 @@ def squareplus_from_output(y, b=4.0):
     like={"transformers": "sqrtsoftplus"},
 )
 @fission("both", float32=0.6)
+@fission(float32=0.25, float64=0.25, level="v3")
 def sqrtsoftplus(x):
     """Square root of softplus: sqrt(log(1 + exp(x)))."""
     h = exp(-0.5 * minimum(abs(x), 2 * EXP_REACH))
@@ -958,6 +967,7 @@ def silu(x, beta=1.0):
 @at_defaults(silu)
 @fission("both", float32=0.2)
 @fission("derivative", "both", float64=0.15)
+@fission(float32=0.3, float64=0.3, level="v3")
 def silu_at_defaults(x):
     a = minimum(abs(x), EXP_REACH)
     s = biased_sigmoid(a, 0)
@@ -992,6 +1002,7 @@ def silu_parameters(x, beta=1.0):
 )
 @fission("value", float64=0.3)
 @fission(float32=0.3, float64=0.2)
+@fission(float64=0.4, level="v3")
 def quick_gelu(x):
     """Approximation of gelu by a sigmoid: x * sigmoid(1.702 * x)."""
     a = minimum(abs(x), EXP_REACH / QUICK)
@@ -1246,6 +1257,7 @@ def snake_parameters(x, alpha=1.0):
     like={"torch": "logit", "jax": "logit", "scipy": "logit"},
 )
 @fission("both", float64=0.35)
+@fission("value", "both", float32=0.4, float64=0.4, level="v3")
 def logit(x):
     """Inverse of the sigmoid, log(x / (1 - x)); NaN outside of 0 to 1."""
     v = fma(2, x, -1)

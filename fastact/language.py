@@ -137,13 +137,14 @@ def parameter_gradients(formula):
 COMPUTED = {(0,): "value", (1,): "derivative", (0, 1): "both"}  # what a mode has a formula compute, by which of its results that is
 
 
-def fission(*computed, float32=None, float64=None):
+def fission(*computed, float32=None, float64=None, level=None):
     """Mark a formula whose compiled loop is two, which take turns over some hundred elements (loop fission): the first does this share of the work.
 
     A processor looks ahead a number of instructions: the fewer an element takes, the more elements are under way at once. It pays where a formula
     is one chain of operations that wait for each other, not where several chains run side by side, and best where little is to be kept between the
     loops. Measure it, and say where it pays: a share for each precision, where only the "value", only the "derivative" or "both" are computed, or,
-    with none of these words, everywhere. Marks add up. Bits do not change.
+    with none of these words, everywhere. Marks add up. With a `level` they hold there, instead of those without: processors that load "v3" look
+    ahead and divide otherwise than those that load "v4". Bits do not change.
     """
     shares = {precision: share for precision, share in (("float32", float32), ("float64", float64)) if share is not None}
     for precision, share in shares.items():
@@ -155,7 +156,7 @@ def fission(*computed, float32=None, float64=None):
         raise ValueError(f"computed is {computed!r}; it may have 'value', 'derivative' and 'both' in it")
 
     def mark(formula):
-        new = {(what, precision): share for what in computed or COMPUTED.values() for precision, share in shares.items()}
+        new = {(what, precision, level): share for what in computed or COMPUTED.values() for precision, share in shares.items()}
         formula.fission = getattr(formula, "fission", {}) | new
         return formula
 

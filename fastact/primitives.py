@@ -190,8 +190,8 @@ def biased_sigmoid(v, low):
 
 def whole_exp(x, q, n):
     """exp(x) for q, n of `exp_parts`, also where it is infinite."""
-    large = select(x > 0, 1, 0)  # then the power of two is made small first and large last
-    return (1 + q) * biased_power(n - 2 * POWER_BIAS * large) * select(x > 0, 1 / UNBIAS, UNBIAS)
+    p = biased_power(n - select(x > 0, 2 * POWER_BIAS, 0))  # where it is large, it is made small first and large last
+    return fma(p, q, p) * select(x > 0, 1 / UNBIAS, UNBIAS)
 
 
 def exp_whole(x):
@@ -202,7 +202,7 @@ def exp_whole(x):
 
 def whole_expm1(x, q, n):
     """expm1(x) for q, n of `exp_parts`, also where it is infinite."""
-    p = biased_power(n - 2 * POWER_BIAS * select(x > 1, 1, 0))
+    p = biased_power(n - select(x > 1, 2 * POWER_BIAS, 0))
     return fma(p, q, p - select(x > 1, UNBIAS, 1 / UNBIAS)) * select(x > 1, 1 / UNBIAS, UNBIAS)
 
 

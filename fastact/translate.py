@@ -410,13 +410,14 @@ def inlined(writer, function):
     return (_Reduced if writer.precision in REDUCED else Inlined)(writer, function)
 
 
-def fission(writer, function, wanted):
+def fission(writer, function, wanted, level=None):
     """A function as two, the first of which does the share of the work that `language.fission` says; None where it says none, or there is little work.
 
     `first` and `rest` are statements; `kept`: what of the first the rest uses; `results`: those that are wanted. What costs next to nothing, or is
     the same for every element, is computed in both.
     """
-    share = getattr(function, "fission", {}).get((COMPUTED[wanted], writer.type))
+    shares, cell = getattr(function, "fission", {}), (COMPUTED[wanted], writer.type)
+    share = shares.get((*cell, level), shares.get((*cell, None)))
     if share is None:
         return None
     whole = inlined(writer, function)

@@ -161,16 +161,16 @@ class _Python(_Plain):
 
 
 PARTED = {
-    f"{f.__name__} {what} {precision}": (f, next(w for w, name in language.COMPUTED.items() if name == what), precision)
+    f"{f.__name__} {what} {precision} {level}": (f, next(w for w, name in language.COMPUTED.items() if name == what), precision, level)
     for f in FUNCTIONS.values()
-    for what, precision in getattr(f, "fission", {})
+    for what, precision, level in getattr(f, "fission", {})
 }
 
 
-@pytest.mark.parametrize("function, wanted, precision", PARTED.values(), ids=PARTED)
-def test_fission_gives_the_same(function, wanted, precision):
+@pytest.mark.parametrize("function, wanted, precision, level", PARTED.values(), ids=PARTED)
+def test_fission_gives_the_same(function, wanted, precision, level):
     writer = _Python(precision)
-    parts = translate.fission(writer, function, wanted)
+    parts = translate.fission(writer, function, wanted, level)
     if parts is None:  # what is wanted takes little work
         assert len(wanted) == 1
         return
@@ -208,10 +208,22 @@ def test_fission_where_it_pays():
     def formula(x):
         return language.fma(x, x, x), 1
 
-    assert formula.fission == {("value", "float32"): 0.3, ("value", "float64"): 0.6, ("derivative", "float64"): 0.6, ("both", "float64"): 0.6}
+    expected = {("value", "float32"): 0.3, ("value", "float64"): 0.6, ("derivative", "float64"): 0.6, ("both", "float64"): 0.6}
+    assert formula.fission == {(*cell, None): share for cell, share in expected.items()}
     assert translate.fission(_Python("float32"), formula, (1,)) is None
     with pytest.raises(ValueError, match="computed is .*'pair'.*; it may have 'value', 'derivative' and 'both' in it"):
         language.fission("pair", float32=0.5)
+
+
+def test_fission_at_a_level():
+    @language.fission("both", float32=0.5)
+    @language.fission("both", float32=0.2, level="v3")
+    def formula(x):
+        return x, 1
+
+    assert formula.fission == {("both", "float32", None): 0.5, ("both", "float32", "v3"): 0.2}
+    first = [translate.fission(_Python("float64"), formulas.quick_gelu, (0, 1), level).first for level in ("v3", "v4")]
+    assert len(first[0]) > len(first[1])
 
 
 def _written(path, text, precision):

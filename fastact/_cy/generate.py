@@ -100,7 +100,7 @@ def intrinsics(writer):
     return [*lines, f"    {real} {writer.intrinsic('select')}(bint, {real}, {real}) noexcept"]
 
 
-def kernel(record, mode, precision, varying, writer):
+def kernel(record, mode, precision, varying, writer, level=None):
     """One loop over contiguous memory. A varying parameter has one number for each element, parameter after parameter."""
     real = writer.real
     name = f"{record.name}_{mode}_{precision}" + ("_varying" if varying else "")
@@ -131,7 +131,7 @@ def kernel(record, mode, precision, varying, writer):
         if tiles:  # which are four vectors side by side: so many elements are under way as it is
             return _tiles(precision, mode, whole, count if varying else 0)
         plain = ["for i in range(at, n):", *_indented(whole)]
-        fission = None if varying or mode not in WANTED else translate.fission(writer, function, WANTED[mode])
+        fission = None if varying or mode not in WANTED else translate.fission(writer, function, WANTED[mode], level)
         if not fission:
             return plain
         parted.append(_Parted(writer, fission, mode, name, len(parted)))
@@ -202,9 +202,10 @@ def _by_format(name, mode, precision, real, varying):
     return [*lines, f"    if n % fastact_tile_{precision}:", f"        fastact_rest_{precision}({name}, x, y, z, p, n, format, {arrays})"]
 
 
-def generate(reduced=True):
-    """The text of the Cython module that holds every kernel; those for narrower memory only where they are wanted."""
+def generate(level=None):
+    """The text of the Cython module that holds every kernel at one instruction-set level; those for narrower memory where there is fma."""
     parts, rows, declared, records = [], [], [], catalog.records().values()
+    reduced = level != "v2"  # rounding a fused product twice would cost them what they spare
     for precision in (*catalog.DTYPES, *(language.REDUCED if reduced else ())):
         cells = [(r, m, r.precision(m, precision)) for r in records for m in r.kernels]
         writer = CythonWriter(precision)
@@ -217,7 +218,7 @@ def generate(reduced=True):
         parts.append(translate.translate([f for f in functions if f is not None], writer))
         for record, mode, digits in cells:
             for varying in (False, True) if record.parameters else (False,):
-                name, text = kernel(record, mode, precision, varying, CythonWriter(digits))
+                name, text = kernel(record, mode, precision, varying, CythonWriter(digits), level)
                 parts.append(text)
                 rows.append(f"    table['{record.name}', '{mode}', '{precision}', {varying}] = <intptr_t><kernel_{precision}>{name}")
     table = ["def kernels():", '    """Addresses of all kernels, by (activation, mode, dtype, varying)."""', "    table = {}", *rows, "    return table"]
