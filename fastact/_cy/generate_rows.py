@@ -360,15 +360,17 @@ cdef inline void rest_@s(const @r *x, const @r *g, @r *y, intptr_t n, @parameter
             t[i + j] = @term(pads[j], padg[j])
         @count_pad
         @store_tail
-    if n <= 16:
-        for j in range(16):
-            w[j] = t[j]
-    elif n <= 32:
-        for j in range(16):
-            w[j] = t[j] + t[j + 16]
-    else:
-        for j in range(16):
-            w[j] = (t[j] + t[j + 32]) + (t[j + 16] + t[j + 48])
+    # By 8, as it was written: a longer vector that is read would wait for all its parts to be in the cache.
+    for i in range(0, 16, 8):
+        if n <= 16:
+            for j in range(8):
+                w[i + j] = t[i + j]
+        elif n <= 32:
+            for j in range(8):
+                w[i + j] = t[i + j] + t[i + j + 16]
+        else:
+            for j in range(8):
+                w[i + j] = (t[i + j] + t[i + j + 32]) + (t[i + j + 16] + t[i + j + 48])
 
 
 cdef void segment_@s(const @r *x, const @r *g, @r *y, intptr_t n, const @r *s, @wide *total, @wide *lost, @r *counted) noexcept nogil:
@@ -589,9 +591,33 @@ cdef void batch_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, 
         results_@s(x, ldx, g, ldg, y, ldy, rows, n, values, s)
 
 
+cdef void pipelined_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *s) noexcept nogil:
+    # Rows of more than 128 elements. Each is followed by the next one's sum before anything waits for its own: so nothing does.
+    cdef @wide folded[2 * 4]
+    cdef @wide folded_low[2 * 4]
+    cdef @r high, low, v
+    cdef @r @names
+    cdef intptr_t r, now
+    @load
+    segment_@s(x, g, y, n, s, folded, folded_low, &v)
+    for r in range(rows):
+        now = r % 2 * 4
+        if r + 1 < rows:
+            segment_@s(x + (r + 1) * ldx, g + (r + 1) * ldg, y, n, s, folded + 4 - now, folded_low + 4 - now, &v)
+        ends_@p(folded + now, folded_low + now, 1)
+        high = low = 0
+        into_@p(&high, &low, folded[now], folded_low[now])
+        value = @close_pipelined
+        result_@s(x + r * ldx, g + r * ldg, y + r * ldy, n, @names)
+
+
 cdef void rows_@s(const @r *x, intptr_t ldx, const @r *g, intptr_t ldg, @r *y, intptr_t ldy, intptr_t rows, intptr_t n, @r *s) noexcept nogil:
-    # Rows of at most SEGMENT elements, in batches; short ones, for reading and writing to overlap between them.
-    cdef intptr_t each = 32 if n <= 16 else 16 if n <= 32 else 8 if n <= 128 else 4 if n <= 256 else 1, r = 0
+    # Rows of at most SEGMENT elements: short ones in batches, for reading and writing to overlap between them; then those of which two fit into
+    # the first-level cache; long ones one by one.
+    cdef intptr_t each = 32 if n <= 16 else 16 if n <= 32 else 8 if n <= 128 else 1, r = 0
+    if 128 < n <= 1024:
+        pipelined_@s(x, ldx, g, ldg, y, ldy, rows, n, s)
+        return
     while r < rows:
         batch_@s(x + r * ldx, ldx, g + r * ldg, ldg, y + r * ldy, ldy, rows - r if rows - r < each else each, n, s)
         r += each
@@ -861,6 +887,7 @@ def operation(name, precision, scaled):
         low_row=low_row,
         close_columns=close_columns,
         low_columns=low_columns,
+        close_pipelined=close,
         close_batch=_renamed(close, lambda n: {"high": "sums[j]", "low": "rests[j]"}.get(n, n)),
         **{f"block{i}": call(f"x[start + j + {i}]", f"g[start + j + {i}]") for i in (0, 16, 32, 48)},
         **{f"row{i}": call(f"x[r * ldx + j + {i}]", f"g[r * ldg + j + {i}]") for i in (0, 16, 32, 48)},
