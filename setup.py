@@ -1,8 +1,8 @@
 """Build: write the stubs and the kernels' Cython source from the formulas, and compile it once for each instruction-set level.
 
 Everything compiled is optional. Where there is no compiler the package installs without, says so, and works over Numba or NumPy.
-With FASTACT_BUILD_EXTENSION=0 in the environment nothing is compiled; with FASTACT_BUILD_LEVELS=v4 (or v3,v4 ...) only these
-levels' kernels are: a third of the work, while one works on them.
+With FASTACT_BUILD_EXTENSION=0 in the environment nothing is compiled, and with 1 everything must be: what can't be is an error. With
+FASTACT_BUILD_LEVELS=v4 (or v3,v4 ...) only these levels' kernels are: a third of the work, while one works on them.
 """
 
 import os
@@ -75,6 +75,8 @@ class BuildOptional(build_ext):
         try:
             super().build_extension(extension)
         except Exception as error:  # every compiler fails in its own way
+            if os.environ.get("FASTACT_BUILD_EXTENSION") == "1":
+                raise
             self.failed.append(extension)
             # In one piece: other extensions are compiled at the same time.
             sys.stderr.write(f"fastact: {extension.name} was not compiled ({error}); the package works without it\n")
@@ -101,6 +103,8 @@ def extensions():
             raise ImportError("FASTACT_BUILD_EXTENSION=0 is set")
         from Cython.Build import cythonize
     except ImportError as error:
+        if os.environ.get("FASTACT_BUILD_EXTENSION") == "1":
+            raise
         print(f"fastact: nothing is compiled ({error}); the package works without", file=sys.stderr)
         return []
     from fastact._cy import generate, generate_rows
