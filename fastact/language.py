@@ -136,6 +136,8 @@ def parameter_gradients(formula):
 
 COMPUTED = {(0,): "value", (1,): "derivative", (0, 1): "both"}  # what a mode has a formula compute, by which of its results that is
 
+LEVELS = ("v2", "v3", "v4")  # of instruction sets, that kernels are compiled for
+
 
 def fission(*computed, float32=None, float64=None, level=None):
     """Mark a formula whose compiled loop is two, which take turns over some hundred elements (loop fission): the first does this share of the work.
@@ -152,6 +154,8 @@ def fission(*computed, float32=None, float64=None, level=None):
             raise ValueError(f"{precision} is {share!r}; the share must lie between 0 and 1")
     if not shares:
         raise ValueError("fission was given no share; give float32=, float64= or both")
+    if level not in (None, *LEVELS):
+        raise ValueError(f"level is {level!r}; it may be {', '.join(LEVELS[:-1])} or {LEVELS[-1]}")
     if not set(computed) <= set(COMPUTED.values()):
         raise ValueError(f"computed is {computed!r}; it may have 'value', 'derivative' and 'both' in it")
 

@@ -224,6 +224,8 @@ def test_fission_at_a_level():
     assert formula.fission == {("both", "float32", None): 0.5, ("both", "float32", "v3"): 0.2}
     first = [translate.fission(_Python("float64"), formulas.quick_gelu, (0, 1), level).first for level in ("v3", "v4")]
     assert len(first[0]) > len(first[1])
+    with pytest.raises(ValueError, match="level is 'v5'; it may be v2, v3 or v4"):
+        language.fission(float32=0.5, level="v5")
 
 
 def _written(path, text, precision):

@@ -25,7 +25,7 @@ def levels():
     best = frontend.cpu_level()
     cap = settings.variable("FASTACT_LEVEL")
     if cap is not None:
-        if cap not in ("v2", "v3", "v4"):
+        if cap not in language.LEVELS:
             raise ValueError(f"FASTACT_LEVEL: {cap!r} is not a level; give v2, v3 or v4")
         best = min(best, int(cap[1]))
     return [f"v{n}" for n in range(best, 1, -1)] or ["base"]
