@@ -225,6 +225,26 @@ def test_quick_calls(dtype, name):
 
 
 @by_function
+@by_dtype
+def test_rows_one_number_apart(function, dtype):
+    """Rows that begin one number before the last one, and windows that share numbers, in the input, the output and the gradient."""
+    numbers = np.random.default_rng(8).normal(size=24).astype(dtype)
+    for n in (1, 2, 3, 17):
+        windows = np.lib.stride_tricks.sliding_window_view(numbers, n)
+        for x in (windows, windows[::-1], windows[::-2], windows.reshape(-1, 1, n)[::-1]):
+            y = function(x.copy())
+            support.same_bits(function(x), y)
+            out = np.empty_like(y)[::-1]
+            assert function(x, out=out) is out
+            support.same_bits(out, y)
+            g = numbers[: y.size].reshape(y.shape) if y.ndim < x.ndim else x
+            second = y if function is not fastact.logsumexp else x
+            back = function.backward(g.copy(), second.copy())
+            support.same_bits(function.backward(g, second), back)
+            support.same_bits(function.backward(g[::-1], second[::-1])[::-1], back)
+
+
+@by_function
 def test_same_bits_with_threads(function):
     """Nor on the number of threads: few long rows are shared out too."""
     x = np.random.default_rng(3).normal(size=(3, 70_000)).astype(np.float32)

@@ -216,14 +216,15 @@ class Rows {
         for (intptr_t r = 1; r < rows && !even; r++) locate(row + r, table[r]);
         const auto at = [&](intptr_t r, int k) { return even ? table[0][k] + (r ? r * operands[k]->strides[0] : 0) : table[r][k]; };
         const intptr_t n = job.n, results = result(n);
-        // How far apart the rows are in memory, in numbers; -1: a kernel can't have them from there.
-        const auto apart = [&](int k) -> intptr_t {
+        // How far apart the rows are in memory, in numbers; false: a kernel can't have them from there.
+        const auto apart = [&](int k, intptr_t &step) {
             const bool reduced = k == 3 && job.reduces;
-            if (!plain[k] || used[2] || (operands[k]->along != size && n > 1 && !reduced)) return -1;
-            const intptr_t step = rows > 1 ? at(1, k) - at(0, k) : 0;
+            if (!plain[k] || used[2] || (operands[k]->along != size && n > 1 && !reduced)) return false;
+            const intptr_t bytes = rows > 1 ? at(1, k) - at(0, k) : 0;
             for (intptr_t r = 2; r < rows && !even; r++)
-                if (at(r, k) - at(r - 1, k) != step) return -1;
-            return step / size;
+                if (at(r, k) - at(r - 1, k) != bytes) return false;
+            step = bytes / size;
+            return true;
         };
         char *blocks[4] = {s.x, s.g, nullptr, s.y};
         intptr_t ld[4] = {n, n, 0, results};
@@ -232,9 +233,8 @@ class Rows {
         bool direct = false;
         for (int k : {0, 1, 3}) {
             if (!used[k]) continue;
-            const intptr_t step = apart(k);
-            if (step != -1 || (plain[k] && rows == 1 && operands[k]->along == size && !used[2])) {
-                blocks[k] = at(0, k), ld[k] = step;
+            if (apart(k, ld[k])) {
+                blocks[k] = at(0, k);
                 direct |= k == 3;
                 continue;
             }
