@@ -230,6 +230,33 @@ def test_in_place(record, mode, backend):
 
 
 @ROWS
+def test_inputs_of_several_layouts(record, mode, backend):
+    """Each input in a layout of its own, and one of them the output: none but the output is written."""
+    for dtype in support.DTYPES:
+        x = support.sample(4 * 300, dtype).reshape(4, 300)
+        plain = support.inputs(record, mode, x)
+        expected = expect(record, mode, plain)
+        for layouts in itertools.product(["plain", "strided", "fortran", "read only"], repeat=len(plain)):
+            arrays = [_laid_out(layout, a) for layout, a in zip(layouts, plain, strict=True)]
+            support.all_same_bits(support.outputs(record, mode, arrays), expected, f"{dtype} {layouts}")
+            support.all_same_bits([support.plain(a) for a in arrays], plain, f"{dtype} {layouts}: inputs")
+            for i in [i for i, a in enumerate(arrays) if a.flags.writeable]:
+                results = [np.empty_like(e) for e in expected]
+                results[0] = arrays[i]
+                support.call(record, mode, arrays, out=support.outs(tuple(results)))
+                support.all_same_bits([support.plain(r) for r in results], expected, f"{dtype} {layouts}, into input {i}")
+                arrays[i] = _laid_out(layouts[i], plain[i])
+
+
+def _laid_out(layout, a):
+    if layout != "read only":
+        return support.LAYOUTS[layout](a)
+    a = support.LAYOUTS["strided"](a)
+    a.flags.writeable = False
+    return a
+
+
+@ROWS
 def test_partial_overlap(record, mode, backend, many_threads):
     for dtype in support.DTYPES:
         for n in (6, 70, 5000):
@@ -328,6 +355,13 @@ def test_order(record, mode):
         swapped = [a.transpose(1, 2, 0) for a in arrays]
         for result in support.outputs(record, mode, swapped, **options):
             assert result.strides == np.positive(swapped[0]).strides
+        row = np.broadcast_to(x[0, 0], (3, 4, 5))
+        for result in support.outputs(record, mode, support.inputs(record, mode, row), **options):
+            assert result.strides == np.positive(row).strides
+        if len(arrays) == 2:
+            for given in ([arrays[0], fortran[1]], [fortran[0], arrays[1]], [swapped[0], np.ascontiguousarray(swapped[1])]):
+                for result in support.outputs(record, mode, given, **options):
+                    assert result.strides == np.add(*given).strides
 
 
 class Tagged(np.ndarray):

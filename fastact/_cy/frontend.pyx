@@ -103,10 +103,20 @@ cdef extern from *:
         Py_INCREF((PyObject *)descr); /* NumPy takes a reference */
         return PyArray_NewFromDescr(&PyArray_Type, (PyArray_Descr *)descr, ndim, shape, NULL, NULL, fortran, NULL);
     }
+
+    /* The second of two new results: without it the first is of no use. */
+    static PyObject *fastact_second(PyObject *first, PyObject *second)
+    {
+        if (!second) Py_DECREF(first);
+        return second;
+    }
     """
     void fastact_enable_vectorcall(object type, Py_ssize_t offset)
     PyObject *fastact_new_like(PyArrayObject *, void *) except NULL
     PyObject *fastact_new_array(void *, int, const intptr_t *, bint) except NULL
+    PyObject *new_like_or_null "fastact_new_like"(PyArrayObject *, void *)
+    PyObject *new_array_or_null "fastact_new_array"(void *, int, const intptr_t *, bint)
+    PyObject *fastact_second(PyObject *, PyObject *) except NULL
     ctypedef PyObject *(*vectorcallfunc)(PyObject *, PyObject *const *, size_t, PyObject *) except NULL
     Py_ssize_t PyVectorcall_NARGS(size_t)
     PyObject *PyObject_VectorcallRaw "PyObject_Vectorcall"(PyObject *, PyObject *const *, size_t, PyObject *) except NULL
@@ -427,7 +437,7 @@ cdef PyObject *quick(Runner self, PyObject *x_object, PyObject *gradient_object,
     else:
         result = fastact_new_array(descr, ndim, shape, not common & C_CONTIGUOUS)
         if self.outputs == 2:
-            second = fastact_new_array(descr, ndim, shape, not common & C_CONTIGUOUS)
+            second = fastact_second(result, new_array_or_null(descr, ndim, shape, not common & C_CONTIGUOUS))
     run(self, row, n, data_of(x), data_of(<Array>result),
         data_of(gradient) if gradient_object != NULL else data_of(<Array>second) if second != NULL else NULL, values, fresh)
     return pair(result, second) if self.outputs == 2 else result
@@ -488,7 +498,7 @@ cdef PyObject *mixed(Runner self, int row, Array x, Array gradient, Array y, Arr
     cdef Array arrays[4]
     cdef int i, count = 0, held, result = row
     cdef int inputs = self.inputs
-    if row == FLOAT64:
+    if row == FLOAT64 or (y == NULL and ndim_of(x) == 0):  # from which a scalar comes back
         return NULL
     if gradient != NULL:
         arrays[0] = gradient
@@ -548,6 +558,15 @@ cdef bint clash(Array a, Array b) noexcept:
     return low_a < high_b and low_b < high_a
 
 
+cdef bint laid_out_like(Array x, Array gradient) noexcept:
+    """Whether a new result lies in memory as x does. Not where order="K" looks at more: at another array, or past an axis that is broadcast."""
+    cdef int i
+    for i in range(ndim_of(x)):
+        if dims_of(x)[i] > 1 and (strides_of(x)[i] == 0 or (gradient != NULL and strides_of(gradient)[i] * itemsize_of(x) != strides_of(x)[i] * itemsize_of(gradient))):
+            return False
+    return True
+
+
 cdef PyObject *strided(Runner self, int row, const Plan *plan, Array x, Array gradient, Array y, Array z, double *values, void *descr):
     """As `quick`, for any strides and formats; a new result is of dtype `descr`."""
     cdef const intptr_t *shape = dims_of(x)
@@ -569,10 +588,12 @@ cdef PyObject *strided(Runner self, int row, const Plan *plan, Array x, Array gr
             return NULL
         Py_XINCREF(result)
         Py_XINCREF(second)
+    elif ndim > 1 and not laid_out_like(x, gradient):
+        return NULL
     else:
         result = fastact_new_like(x, descr)
         if self.outputs == 2:
-            second = fastact_new_like(x, descr)
+            second = fastact_second(result, new_like_or_null(x, descr))
     for j in range(ndim):
         zeros[j] = 0
         n *= dims_of(x)[j]

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from .. import executor
+from .. import catalog, executor
 
 name = "numpy"
 BLOCK = 16_384  # elements: the buffers stay in the second-level cache, and a ufunc's call costs less than its loop
@@ -45,7 +45,7 @@ class _Program:
 @functools.cache
 def kernel(record, mode, precision):
     """A kernel for the pure-Python executor: ``kernel(x, y, z, parameters)`` on contiguous or one-dimensional arrays."""
-    compiled = {}
+    compiled, outputs = {}, catalog.OUTPUTS.get(mode, 1)  # training: all gradients in one
     defaults = [p.default for p in record.parameters]
     real = np.dtype(precision).type
 
@@ -78,19 +78,19 @@ def kernel(record, mode, precision):
             x, y, z = x.reshape(-1), y.reshape(-1), z if z is None else z.reshape(-1)
         with np.errstate(all="ignore"):
             if n <= BLOCK:
-                _run(steps, arena, n, x, y, z, parameters)
+                _run(steps, arena, n, x, y, z, parameters, outputs)
             else:
                 varying = "real" in kinds
                 for start in range(0, n, BLOCK):
                     part = slice(start, start + BLOCK)
                     values = [p[part] if isinstance(p, np.ndarray) else p for p in parameters] if varying else parameters
-                    _run(steps, arena, min(BLOCK, n - start), x[part], y[part], None if z is None else z[part], values)
+                    _run(steps, arena, min(BLOCK, n - start), x[part], y[part], None if z is None else z[part], values, outputs)
         _arenas.append(arena)
 
     return kernel
 
 
-def _run(steps, arena, n, x, y, z, parameters):
+def _run(steps, arena, n, x, y, z, parameters, outputs):
     # In one piece, and apart: backwards in memory, or over its input, NumPy's exp and the like give other last bits.
     arrays = [a if a is None or a.flags.c_contiguous else np.ascontiguousarray(a) for a in (x, y, z)]
     if any(a is not None and not executor.apart(arrays[0], a) for a in arrays[1:]):
@@ -98,6 +98,6 @@ def _run(steps, arena, n, x, y, z, parameters):
     for step in steps:
         if not step.run(*arrays, parameters, step.views(arena, n)):
             break
-    for a, whole in ((y, arrays[1]), (z, arrays[2])):
+    for a, whole in zip((y, z)[:outputs], arrays[1:], strict=False):  # where there is one, z is a gradient that was read
         if whole is not a:
             a[...] = whole
