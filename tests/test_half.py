@@ -120,6 +120,27 @@ def test_levels_convert_to_the_same_bits():
             support.same_bits(other, found[0], f"{half}, {level}")
 
 
+@pytest.mark.skipif("v4" not in support.LEVELS, reason=support.too_few("AVX-512"))
+def test_with_and_without_the_instruction():
+    """Where the processor rounds to bfloat16 by itself, both ways are the same to the bit."""
+    module, half = importlib.import_module("fastact._cy.kernels_v4"), np.dtype(bfloat16)
+    rng = np.random.default_rng(4)
+    singles = np.concatenate([rng.integers(0, 2**32, 200_000), np.arange(0, 2**32, 99_991)]).astype(np.uint32)
+    singles[::97] &= np.uint32(0x807FFFFF)  # subnormal
+    orders = PATTERNS, rng.permutation(PATTERNS)  # one tile in one range, or of all kinds
+    found = []
+    try:
+        for wanted in (True, False):
+            assert wanted or not module.use_bfloat16(wanted)
+            found.append([convert(converter("v4", half.name, 1), singles.view(np.float32), half)])
+            for record, mode, order in itertools.product(support.FEW, catalog.MODES[:4], orders):
+                found[-1] += support.outputs(record, mode, (order.view(half),) * len(catalog.INPUTS[mode]))
+    finally:
+        module.use_bfloat16(True)
+    support.all_same_bits(*found)
+    same(found[0][0], rounded(singles.view(np.float32), half))
+
+
 # --- All inputs ----------------------------------------------------------------------------------------------------------
 
 

@@ -31,6 +31,38 @@
 #define FASTACT_LANES 8
 #endif
 
+/* AVX512_BF16 rounds two vectors to bfloat16 at once, as fastact_to_bfloat16 does, but takes subnormal numbers for 0. It is asked for when the
+   kernels are loaded: x86-64-v4 doesn't promise it. In assembler, since its intrinsic would have the compiler use it wherever it likes. */
+#if FASTACT_LANES == 16 && defined(__GNUC__) && (defined(__clang__) || __GNUC__ >= 10)
+#include "cpu.h"
+static int fastact_has_bfloat16;
+__attribute__((constructor)) static void fastact_look_for_bfloat16(void) { fastact_has_bfloat16 = fastact_cpu_bfloat16(); }
+static inline int fastact_use_bfloat16(int wanted) { return fastact_has_bfloat16 = wanted && fastact_cpu_bfloat16(); }
+
+/* Whether the instruction may take these: there is one, and none of them is subnormal. The answer must not be known before the loop, or
+   there would be two loops of everything; nor may the compiler begin with what is done otherwise, before it knows. */
+FASTACT_CONVERT int fastact_by_bfloat16(__m512 *first, __m512 *last)
+{
+    int has = fastact_has_bfloat16;
+    __asm__ volatile("" : "+r"(has));
+    if (has && _kortestz_mask16_u8(_mm512_fpclass_ps_mask(*first, 0x20), _mm512_fpclass_ps_mask(*last, 0x20))) return 1;
+    __asm__ volatile("" : "+v"(*first), "+v"(*last));
+    return 0;
+}
+FASTACT_CONVERT __m512i fastact_pack_bfloat16(__m512 first, __m512 last)
+{
+    __m512i packed;
+    __asm__("vcvtne2ps2bf16 %2, %1, %0" : "=v"(packed) : "v"(last), "v"(first));
+    return packed;
+}
+#else
+static inline int fastact_use_bfloat16(int wanted) { (void)wanted; return 0; }
+#if FASTACT_LANES == 16
+FASTACT_CONVERT int fastact_by_bfloat16(__m512 *first, __m512 *last) { (void)first, (void)last; return 0; }
+FASTACT_CONVERT __m512i fastact_pack_bfloat16(__m512 first, __m512 last) { (void)last; return _mm512_castps_si512(first); }
+#endif
+#endif
+
 FASTACT_CONVERT uint32_t fastact_bits(float number)
 {
     uint32_t bits;
@@ -149,7 +181,11 @@ FASTACT_CONVERT void fastact_narrow_bfloat16(const void *from, void *to, intptr_
     const __m512i upper = _mm512_set_epi16(63, 61, 59, 57, 55, 53, 51, 49, 47, 45, 43, 41, 39, 37, 35, 33, 31, 29, 27, 25, 23, 21, 19, 17, 15,
                                            13, 11, 9, 7, 5, 3, 1); /* of each number, of two vectors: half the work of _mm512_cvtepi32_epi16 */
     for (; i + 32 <= n; i += 32) {
-        const __m512 low = _mm512_loadu_ps(a + i), high = _mm512_loadu_ps(a + i + 16);
+        __m512 low = _mm512_loadu_ps(a + i), high = _mm512_loadu_ps(a + i + 16);
+        if (fastact_by_bfloat16(&low, &high)) {
+            _mm512_storeu_si512(b + i, fastact_pack_bfloat16(low, high));
+            continue;
+        }
         __m512i first = fastact_round_bfloat16(low), last = fastact_round_bfloat16(high);
         if (FASTACT_SELDOM(_mm512_cmp_ps_mask(low, high, _CMP_UNORD_Q)))
             first = fastact_keep_nan(low, first), last = fastact_keep_nan(high, last);
@@ -264,7 +300,13 @@ FASTACT_CONVERT void fastact_load_pairs(const void *from, float *tile)
 }
 FASTACT_CONVERT void fastact_store_pairs(const float *tile, void *to)
 {
-    const __m512 even = _mm512_loadu_ps(tile), odd = _mm512_loadu_ps(tile + 16);
+    __m512 even = _mm512_loadu_ps(tile), odd = _mm512_loadu_ps(tile + 16);
+    if (fastact_by_bfloat16(&even, &odd)) {
+        const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2,
+                                               17, 1, 16, 0);
+        _mm512_storeu_si512(to, _mm512_permutexvar_epi16(order, fastact_pack_bfloat16(even, odd)));
+        return;
+    }
     const __m512i low = _mm512_castps_si512(even), high = _mm512_castps_si512(odd);
     const int or_of_and = 0xf8; /* a | (b & c) */
     const __m512i upper = _mm512_ternarylogic_epi32(_mm512_srli_epi32(low, 16), high, _mm512_set1_epi32((int)0xffff0000), or_of_and);

@@ -17,6 +17,12 @@ static int fastact_cpu_level(void)
         return 3;
     return 4;
 }
+/* Whether a processor of level 4 rounds to bfloat16 by itself (AVX512_BF16). */
+static inline int fastact_cpu_bfloat16(void)
+{
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return fastact_cpu_level() == 4 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 5);
+}
 #elif defined(_M_X64)
 #include <immintrin.h>
 #include <intrin.h>

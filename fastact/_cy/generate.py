@@ -32,6 +32,7 @@ cdef extern from "convert.h" nogil:
     void fastact_narrow_bfloat16(const void *, void *, intptr_t) noexcept
     void fastact_widen_float32(const void *, void *, intptr_t) noexcept
     void fastact_narrow_float32(const void *, void *, intptr_t) noexcept
+    int fastact_use_bfloat16(int) noexcept
 
     enum: fastact_tile_half, fastact_tile_single
 
@@ -61,6 +62,11 @@ def converters():
         "bfloat16": (<intptr_t><converter>fastact_widen_bfloat16, <intptr_t><converter>fastact_narrow_bfloat16),
         "float32": (<intptr_t><converter>fastact_widen_float32, <intptr_t><converter>fastact_narrow_float32),
     }
+
+
+def use_bfloat16(wanted):
+    """Have the processor's own instruction round to bfloat16, where there is one; tell whether it does. It does from the start: tests look at both."""
+    return bool(fastact_use_bfloat16(wanted))
 '''
 
 
