@@ -288,8 +288,12 @@ def hard_tanh(x, min_val=-1.0, max_val=1.0, *, at_limits=0.0):
 )
 def clipped_linear(x, slope=1.0, offset=0.0, min_val=0.0, max_val=1.0):
     """A line between two limits: slope * x + offset, clipped."""
-    t = fma(slope, minimum(maximum(x, -LARGEST), LARGEST), offset)
-    return minimum(maximum(t, min_val), max_val), slope * inside(t, min_val, max_val)
+    most = select(slope == 0, LARGEST, INFINITY)  # 0 * inf would be NaN
+    t = fma(slope, minimum(maximum(x, -most), most), offset)
+    steep = select(slope == 0, 1, slope)
+    first = (min_val - offset) / steep
+    last = (max_val - offset) / steep
+    return minimum(maximum(t, min_val), max_val), slope * inside(x, minimum(first, last), maximum(first, last))
 
 
 @from_output(clipped_linear)
@@ -490,9 +494,7 @@ def celu_parameters(x, alpha=1.0):
     like={"torch": "selu", "jax": "selu", "keras": "selu", "tensorflow": named("selu", at_zero=float(SELU_SCALE)), "onnx": "Selu"},
     paper="Klambauer, Unterthiner, Mayr and Hochreiter, Self-normalizing neural networks, arXiv:1706.02515",
 )
-@fission("value", "derivative", float32=0.2)
-@fission("both", float32=0.15)
-@fission(float64=0.15)
+@fission(float32=0.25, float64=0.15)
 def selu(x, *, at_zero=SELU_BELOW):
     """Scaled exponential linear unit: 1.0507 * (x where it is positive, else 1.6733 * (exp(x) - 1))."""
     y, dy = elu(x, 1)
@@ -509,7 +511,7 @@ def selu_from_output(y, *, at_zero=SELU_BELOW):
     definition="exp(x)", numpy="np.exp(x)", numpy_grad="y", ulp=(2, 2), aliases=("exp",),
     like={"torch": "exp", "jax": "exp", "keras": "exponential", "tensorflow": "exp", "onnx": "Exp"},
 )
-@fission("value", "derivative", float32=0.2)
+@fission("value", "derivative", float32=0.3)
 @fission(float64=0.15)
 @fission(float32=0.25, level="v3")
 def exponential(x):
@@ -527,8 +529,9 @@ def exponential_from_output(y):
     definition="expm1(x)", numpy="np.expm1(x)", numpy_grad="y + 1", ulp=(2, 2),
     like={"torch": "expm1", "jax": "expm1", "tensorflow": "expm1", "scipy": "expm1"},
 )
-@fission("derivative", float32=0.2)
+@fission("derivative", float32=0.3)
 @fission("value", "derivative", float64=0.15)
+@fission("value", float32=0.3, float64=0.3, level="v3")
 @fission("both", float32=0.5, float64=0.5, level="v3")
 def expm1(x):
     """exp(x) - 1, with all digits near 0."""
@@ -577,7 +580,7 @@ def sigmoid_from_output(y):
     like={"torch": "logsigmoid", "jax": "log_sigmoid", "keras": "log_sigmoid", "tensorflow": "log_sigmoid", "scipy": "log_expit"},
 )
 @fission("value", float32=0.55, float64=0.45)
-@fission("derivative", "both", float32=0.2)
+@fission("derivative", "both", float32=0.3)
 @fission("both", float64=0.5)
 @fission(float32=0.5, float64=0.5, level="v3")
 def log_sigmoid(x):
@@ -820,7 +823,7 @@ def log1p_exp(v, low):
     like={"torch": "softplus", "jax": "softplus", "keras": "softplus", "tensorflow": "softplus", "onnx": "Softplus", "scipy": "softplus"},
     paper="Dugas, Bengio, Belisle, Nadeau and Garcia, Incorporating second-order functional knowledge, NIPS 2000",
 )
-@fission(float32=0.2)
+@fission(float32=0.25)
 @fission("value", float64=0.6)
 @fission("both", float64=0.5)
 @fission(float32=0.5, float64=0.5, level="v3")
@@ -833,7 +836,7 @@ def softplus(x, beta=1.0):
 
 
 @at_defaults(softplus)
-@fission(float32=0.2)
+@fission(float32=0.25)
 @fission("value", float64=0.6)
 @fission("both", float64=0.5)
 @fission(float32=0.5, float64=0.5, level="v3")
@@ -965,7 +968,7 @@ def silu(x, beta=1.0):
 
 
 @at_defaults(silu)
-@fission("both", float32=0.2)
+@fission(float32=0.3)
 @fission("derivative", "both", float64=0.15)
 @fission(float32=0.3, float64=0.3, level="v3")
 def silu_at_defaults(x):
