@@ -50,6 +50,7 @@ from .primitives import (
     SIGMOID_REACH,
     SIGMOID_UNBIAS,
     SINE_REACH,
+    SMALLEST,
     SQUARE_REACH,
     TWO_OVER_SQRT_PI,
     UNBIAS,
@@ -868,11 +869,12 @@ def squareplus(x, b=4.0):
     a = minimum(abs(x), LARGEST)
     m = minimum(a, SQUARE_REACH)
     square = fma(m, m, b)
-    s = select(a > SQUARE_REACH, a, sqrt(square))
+    s = select(a > SQUARE_REACH, a, maximum(sqrt(square), a))  # the square of a small number may be 0
     half = fma(0.5, s, 0.5 * a)
     over = select(a > SQUARE_REACH, 0.25 * b / a, 0.5 * b)
     under = select(a > SQUARE_REACH, a, fma(m, s, square))
-    return select(x < 0, 0.25 * b / (half + (abs(x) - a)), fma(0.5, s, 0.5 * x)), select(x < 0, over, half) / select(x < 0, under, s)
+    left = 0.25 * b / maximum(half + (abs(x) - a), SMALLEST)
+    return select(x < 0, left, fma(0.5, s, 0.5 * x)), select(x < 0, over, half) / maximum(select(x < 0, under, s), SMALLEST)  # b = 0: relu
 
 
 @at_defaults(squareplus)
@@ -891,11 +893,11 @@ def squareplus_at_defaults(x):
 @in_reduced_precision(squareplus, "single")
 def squareplus_reduced(x, b=4.0):
     a = minimum(abs(x), SQUARE_REACH)
-    square = fma(a, a, b)
+    square = fma(a, a, maximum(b, 1e-150))  # below all squares of float32
     r = reduced_rsqrt(square)
     twice = fma(square, r, a)
     left = 0.5 * b * reduced_reciprocal(twice)
-    return select(x < 0, left, 0.5 * twice), select(x < 0, left * r, 1 - left * r)
+    return select(x < 0, left, 0.5 * twice), select(x <= 0, left * r, 1 - left * r)
 
 
 @from_output(squareplus)

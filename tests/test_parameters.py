@@ -196,6 +196,31 @@ def test_hard_sigmoid_of_any_slope(backend):
         np.testing.assert_array_equal(fastact.hard_sigmoid(np.array([-np.inf, np.inf, np.nan]), slope, 0.4), [*ends, np.nan])
 
 
+@pytest.mark.parametrize("dtype", support.DTYPES)
+def test_clipped_linear_without_a_limit(dtype, backend):
+    x = np.array([-np.inf, -3, 3, np.inf, np.nan], dtype)
+    for slope, low, high, expected in (
+        (2.0, -4.0, np.inf, [-4, -4, 7, np.inf, np.nan]),
+        (-2.0, -np.inf, 4.0, [4, 4, -5, -np.inf, np.nan]),
+        (0.0, -np.inf, np.inf, [1, 1, 1, 1, np.nan]),
+    ):
+        y, dy = fastact.clipped_linear.value_and_grad(x, slope, 1.0, low, high)
+        np.testing.assert_array_equal(y, expected)
+        np.testing.assert_array_equal(dy[1:3], np.where((y > low) & (y < high), slope, 0)[1:3])
+    near = np.array([-1e-38, 1e-38], dtype)  # where the line is 1, but for the rounding
+    np.testing.assert_array_equal(fastact.clipped_linear.grad(near, -2.0, 1.0, 0.0, 1.0), [0, -2])
+
+
+@pytest.mark.parametrize("dtype", support.DTYPES)
+def test_squareplus_of_no_curvature_is_relu(dtype, backend):
+    tiny = np.finfo(dtype).smallest_normal
+    x = np.array([-np.inf, -1e30, -1, -tiny, -0.0, 0.0, tiny, 1e-30, 1, 1e30, np.inf, np.nan], dtype)
+    for accuracy in ("default", "high"):
+        y, dy = fastact.squareplus.value_and_grad(x, 0.0, accuracy=accuracy)
+        np.testing.assert_array_equal(y, np.maximum(x, 0))
+        np.testing.assert_array_equal(dy, np.where(np.isnan(x), x, x > 0))
+
+
 def test_hard_swish_of_any_slope(backend):
     x = np.concatenate([np.linspace(-9, 9, 721), [-np.inf, np.inf]])
     for slope in (-0.2, 0.0, 0.3):
