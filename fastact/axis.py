@@ -42,6 +42,14 @@ def _precision(*dtypes):
     return np.dtype(np.float64 if any(d == np.float64 for d in dtypes) else np.float32)
 
 
+def _within(a, precision):
+    """An array whose numbers the precision has: it is rounded where it holds more; beyond the largest is infinite, and no news."""
+    if a is None or np.can_cast(a.dtype, precision):
+        return a
+    with np.errstate(all="ignore"):
+        return a.astype(precision)
+
+
 def _as_array(value, name):
     try:
         return np.asarray(value)
@@ -202,7 +210,8 @@ def _run(operation, x, g, mask, y, axis, precision, sign=1.0, temperature=1.0, o
         target = y if convert[2] is not None else np.empty(y.shape, precision)
         _run(operation, x, g, mask, target, axis, precision, sign, temperature, offsets)
         if target is not y:
-            np.copyto(y, target, casting="unsafe")
+            with np.errstate(all="ignore"):
+                np.copyto(y, target, casting="unsafe")
         return
     inverse = 1 / temperature
     high = float(precision.type(inverse))
@@ -289,8 +298,8 @@ def _along(operation, x, g, axis, where, out, dtype, lengths, sign=1.0, temperat
         except ValueError:
             raise ValueError(f"{names[1]}: shape {g.shape} does not fit that of {names[0]}, {x.shape}") from None
     precision = _precision(result)
-    if dtype is not None and precision == np.float32 and x.dtype == np.float64:
-        x = x.astype(result)
+    if dtype is not None:
+        x, g = _within(x, precision), _within(g, precision)
     temperature = _positive(temperature, precision)
     mask = _mask(where, x.shape)
     offsets = None

@@ -448,6 +448,38 @@ def test_half_precision(name, shape):
     assert fastact.sparsemax(x).dtype == half and fastact.hardmax(x).dtype == half
 
 
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("axis", [0, 1, (0, 1)])
+def test_a_narrower_dtype_is_computed_in_float32(name, axis):
+    """`dtype` says what the result is rounded to, not what x is: as for x in float32, in any byte order, and nothing warns."""
+    dtype = np.dtype(pytest.importorskip("ml_dtypes").bfloat16) if name == "bfloat16" else np.dtype(name)
+    rng = np.random.default_rng(21)
+    x, g = rng.normal(size=(5, 70)) * 3 + 1000, rng.normal(size=(5, 70))
+    x[0, :3] = 70_000, 70_001, 1e39  # too large for float16, and for float32
+    with support.quiet():
+        single, single_g = x.astype(np.float32), g.astype(np.float32)
+    swapped = x.dtype.newbyteorder()
+    for function in FORWARD:
+        with support.quiet():
+            right = function(single, axis).astype(dtype)
+        for given in (x, x.astype(swapped), single, np.asfortranarray(x)):
+            with np.errstate(all="raise"):
+                support.same_bits(support.plain(function(given, axis, dtype=dtype)), right, f"{function.__name__} of {given.dtype}")
+                support.same_bits(function(given, axis, out=np.empty(right.shape, dtype), dtype=dtype), right, "out")
+        if function is not fastact.logsumexp:
+            y = function(single, axis)
+            with support.quiet():
+                right = function.backward(single_g, y, axis).astype(dtype)
+            for given in (g, g.astype(swapped)):
+                with np.errstate(all="raise"):
+                    support.same_bits(function.backward(given, y.astype(swapped), axis, dtype=dtype), right, f"{function.__name__}.backward")
+    with np.errstate(all="raise"):
+        fastact.softmax.backward(np.array([1e39, 2.0]), np.array([0.5, 0.5]), dtype=np.float32)
+        assert fastact.softmax(np.array([1e39, 2e39]), dtype=np.float32).tolist() == [0.5, 0.5]
+        integers = np.array([[2**24, 2**24 + 1]])
+        support.same_bits(fastact.softmax(integers, dtype=np.float32), fastact.softmax(integers.astype(np.float32)))
+
+
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "int64", "uint64"])
 def test_integers(dtype):
     """Converted as NumPy's ufuncs do."""
