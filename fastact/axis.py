@@ -13,7 +13,7 @@ import numpy as np
 from . import dispatch
 from .backends import cython
 from .errors import ActivationError
-from .pipeline import NUMBERS, common
+from .pipeline import NUMBERS, common, overlaps_itself, takes
 
 __all__ = ["gumbel_softmax", "hardmax", "log_softmax", "logsumexp", "maxout", "softmax", "softmin", "sparsemax"]
 
@@ -133,10 +133,10 @@ def _checked_out(out, shape, result):
         raise ValueError(f"out: its shape is {out.shape}, that of the result {shape}")
     if not out.flags.writeable:
         raise ValueError("out: the array is read-only")
-    if not (np.can_cast(result, out.dtype, "same_kind") or (_is_bfloat16(out.dtype) and result.kind == "f")):
+    if not takes(out.dtype, result):
         raise TypeError(f"out: dtype {out.dtype} can't take a result of dtype {result}; give an array of floats")
-    if out.size and any(stride == 0 and length > 1 for stride, length in zip(out.strides, out.shape, strict=True)):
-        raise ValueError("out: several of its elements are one in memory (a broadcast array)")
+    if overlaps_itself(out):
+        raise ValueError("out: its elements share memory; give an array of its own")
     return out
 
 

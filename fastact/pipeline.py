@@ -392,9 +392,9 @@ class Arguments:
                 raise ValueError(
                     f"{self.who}: out has shape {a.shape} for {name}, but the result has shape {shape}; give an array of that shape"
                 )
-            if not (a.dtype.kind == "f" or is_half(a.dtype)):
+            if not takes(a.dtype, dtype):
                 raise TypeError(f"{self.who}: out has dtype {a.dtype} for {name}, which does not hold the result; give {dtype}")
-            if a.size and any(s == 0 and n > 1 for s, n in zip(a.strides, a.shape, strict=True)):
+            if overlaps_itself(a):
                 raise ValueError(f"{self.who}: out: elements of {name} share memory; give an array of its own")
         given = [a for a in out if a is not None]
         for i, a in enumerate(given):
@@ -413,7 +413,24 @@ def common(*dtypes):
 
 def is_half(dtype):
     """Whether a dtype is a half precision: computed in float32, and converted by block."""
-    return dtype == np.float16 or dtype.name == "bfloat16"
+    return dtype.itemsize == 2 and dtype.name in ("float16", "bfloat16")
+
+
+def takes(dtype, result):
+    """Whether an output may have this dtype, for a result that is a float; that float16 and bfloat16 may be each other's, NumPy does not say."""
+    return is_half(dtype) or np.can_cast(result, dtype, "same_kind")
+
+
+def overlaps_itself(a):
+    """Whether elements of one array may share memory: some stride does not step over all that the smaller ones reach."""
+    if a.flags.c_contiguous or a.flags.f_contiguous or not a.size:
+        return False
+    reach = a.itemsize
+    for stride, n in sorted((abs(s), n) for s, n in zip(a.strides, a.shape, strict=True) if n > 1):
+        if stride < reach:
+            return True
+        reach += (n - 1) * stride
+    return False
 
 
 def _share(a, b):
@@ -430,7 +447,7 @@ def hand_over(total, out, dtype):
     with np.errstate(all="ignore"):
         if out is None:
             return total.astype(dtype)[()]
-        np.copyto(out, total, casting="same_kind")
+        np.copyto(out, total, casting="unsafe")  # what it may be was checked before anything was computed
     return out
 
 
@@ -442,6 +459,8 @@ def execute(record, program, shape, inputs, parameters, outputs, dtype, sums=(),
     outputs, sums : list of ndarray
     """
     made = [np.empty_like(like, dtype, subok=False, shape=shape) if a is None else a for a in outputs]
+    if is_half(dtype) and any(a.dtype != dtype for a in made):  # they get what was computed, not that rounded to half precision first
+        dtype = np.dtype(np.float32)
     work = [a if a.dtype == dtype and a.dtype.isnative else np.empty(shape, dtype) for a in made]
     with np.errstate(all="ignore"):  # a number of Python's own may be too large for the dtype
         inputs = [
@@ -464,5 +483,5 @@ def execute(record, program, shape, inputs, parameters, outputs, dtype, sums=(),
     with np.errstate(all="ignore"):
         for a, b in zip(made, work, strict=True):
             if a is not b:
-                np.copyto(a, b, casting="same_kind")
+                np.copyto(a, b, casting="unsafe")
     return [a[()] if out is None else a for a, out in zip(made, outputs, strict=True)], totals

@@ -248,7 +248,7 @@ def test_bad_out_is_not_written_to():
     value, gate = np.ones((2, 4)), np.ones((2, 4))
     locked = np.zeros((2, 4))
     locked.flags.writeable = False
-    repeated = as_strided(np.zeros(4), (2, 4), (0, 8))
+    repeated, sliding = as_strided(np.zeros(4), (2, 4), (0, 8)), as_strided(np.zeros(5), (2, 4), (8, 8))
     for out, error, words in [
         (locked, ValueError, "read-only"),
         (np.zeros((4, 2)), ValueError, "out has shape"),
@@ -256,6 +256,7 @@ def test_bad_out_is_not_written_to():
         ([0.0], TypeError, "expected an array"),
         ((np.zeros((2, 4)),) * 2, TypeError, "expected one array"),
         (repeated, ValueError, "share memory"),
+        (sliding, ValueError, "share memory"),
     ]:
         with pytest.raises(error, match=words):
             fastact.glu(value, gate, out=out)
@@ -263,7 +264,7 @@ def test_bad_out_is_not_written_to():
     for out, words in [((same, same), "share memory"), (same, "expected a tuple"), ((same, np.zeros(3)), "dgate")]:
         with pytest.raises((ValueError, TypeError), match=words):
             fastact.glu.backward(value, value, gate, out=out)
-    assert not locked.any() and not repeated.any() and not same.any()
+    assert not locked.any() and not repeated.any() and not sliding.any() and not same.any()
 
 
 @pytest.mark.parametrize("name", UNITS)

@@ -291,6 +291,41 @@ def test_read_only_out(backend):
             fastact.relu(x, out=np.zeros(9, half))
 
 
+@pytest.mark.parametrize("layout", ["plain", "strided", "byte-swapped"])
+def test_each_half_into_the_other(layout, backend):
+    """Each may be the other's output, everywhere, and gets what was computed, rounded once."""
+    for half, other in (HALVES, HALVES[::-1]):
+        x, g = sample((30, 16), half), sample((30, 16), half, 1)
+        x, g = (np.where(np.isfinite(a), np.clip(a.astype(np.float32), -9, 9), 1).astype(half) for a in (x, g))
+        b = x[0].copy()
+        unit = fastact.bias("silu")
+        calls = [
+            (lambda a, out: fastact.gelu(a[0], out=out), 1),
+            (lambda a, out: fastact.gelu.value_and_grad(a[0], out=out), 2),
+            (lambda a, out: fastact.gelu.backward(a[1], a[0], out=out, where=True), 1),
+            (lambda a, out: fastact.swiglu(a[1], a[0], out=out), 1),
+            (lambda a, out: fastact.swiglu.backward(a[1], a[0], a[0], out=out), 2),
+            (lambda a, out: unit(a[0], a[2], out=out), 1),
+            (lambda a, out: unit.backward(a[1], a[0], a[2], out=(out, None))[0], 1),
+            (lambda a, out: fastact.leaky_relu.backward(a[1], a[0], a[2], parameters=True, out=out)[0], 1),
+            *((lambda a, out, f=f: f(a[0], out=out), 1) for f in (fastact.softmax, fastact.log_softmax, fastact.sparsemax, fastact.hardmax)),
+            (lambda a, out: fastact.softmax.backward(a[1], a[0], out=out), 1),
+            (lambda a, out: fastact.sparsemax.backward(a[1], a[0], out=out), 1),
+        ]
+        for i, (call, count) in enumerate(calls):
+            outs = [support.LAYOUTS[layout](np.zeros(x.shape, other)) for _ in range(count)]
+            mixed = [support.LAYOUTS[layout](np.zeros(x.shape, kind)) for kind in (half, other)][:count]
+            singles = [np.zeros(x.shape, np.float32) for _ in range(count)]
+            for out in (outs, singles, mixed):
+                with np.errstate(all="raise"):
+                    call((x, g, b), support.outs(tuple(out)))
+            all_near(map(support.plain, outs), [rounded(a, other) for a in singles], f"{i}, {half} to {other}")
+            for a, single in zip(mixed, singles, strict=True):
+                support.near(support.plain(a), rounded(single, a.dtype.newbyteorder("=")), f"{i}, mixed")
+        db = np.zeros(16, other)
+        assert unit.backward(g, x, b, out=(None, db))[1] is db and db.any()
+
+
 # --- Parameters ----------------------------------------------------------------------------------------------------------
 
 

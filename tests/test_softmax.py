@@ -595,6 +595,13 @@ def test_gumbel_softmax():
 # --- Calls ---------------------------------------------------------------------------------------------------------------
 
 X = np.zeros((2, 3), np.float32)
+
+
+def windows(shape):
+    """Zeros that share memory: each row begins one element after the one before."""
+    return np.lib.stride_tricks.as_strided(np.zeros(sum(shape)), shape, (8,) * len(shape))
+
+
 WRONG = [
     (lambda f: f(X, 2), ValueError, "axis"),
     (lambda f: f(X, (0, 0)), ValueError, "axis"),
@@ -611,6 +618,7 @@ WRONG = [
     (lambda f: f(X, out=np.empty((3, 3), np.float32)), ValueError, "out"),
     (lambda f: f(X, out=(None, None)), ValueError, "out"),
     (lambda f: f(X, out=np.broadcast_to(np.float32(0), f(X).shape)), ValueError, "out"),
+    (lambda f: f(np.stack([X, X]), out=windows(f(np.stack([X, X])).shape)), ValueError, "out"),
     (lambda f: f(X, out=np.empty(f(X).shape, int)), TypeError, "out"),
     (lambda f: f(X, dtype="int32", out=None) and None if False else f(X, dtype="complex64"), TypeError, "dtype"),
 ]
