@@ -685,7 +685,8 @@ def _by_rows(function, arrays, axes, y):
     with np.errstate(all="ignore"):
         for start in range(0, len(flat), step):
             rows = [None if a is None else a[start : start + step] for a in parts]
-            flat[start : start + step] = function(*(a if a is None or a.dtype == bool else a.astype(np.float64) for a in rows))
+            # In order "C": a sum's bits depend on it.
+            flat[start : start + step] = function(*(a if a is None or a.dtype == bool else a.astype(np.float64, order="C") for a in rows))
         np.copyto(target, flat.reshape(target.shape), casting="unsafe")
         np.add(1.0, 1.0)  # clears the processor's flags
 
@@ -957,9 +958,10 @@ def maxout(x, axis=-1, *, out=None, dtype=None):
     which = pieces.argmax(1)
     y = np.take_along_axis(pieces, which[:, None], 1).reshape(shape)
     which = which.reshape(shape)[()]
-    if given is None:
-        return y.astype(result, copy=False)[()], which
-    np.copyto(given, y, casting="unsafe")
+    with np.errstate(all="ignore"):
+        if given is None:
+            return y.astype(result, copy=False)[()], which
+        np.copyto(given, y, casting="unsafe")
     return given, which
 
 
@@ -1006,7 +1008,9 @@ def _maxout_backward(grad_output, which, pieces, axis=-1, *, out=None, dtype=Non
     g = g.copy() if np.may_share_memory(g, dx) else g
     pieces = np.zeros(_of_three(dx, at[0]).shape, dx.dtype)
     spread = (pieces.shape[0], 1, pieces.shape[2])
-    np.put_along_axis(pieces, which.reshape(spread), g.astype(dx.dtype).reshape(spread), 1)
+    with np.errstate(all="ignore"):
+        g = g.astype(dx.dtype)
+    np.put_along_axis(pieces, which.reshape(spread), g.reshape(spread), 1)
     dx[...] = pieces.reshape(shape)
     return dx
 

@@ -10,6 +10,7 @@ import math
 import numbers
 import sys
 import threading
+import warnings
 
 import numpy as np
 
@@ -31,12 +32,12 @@ class _PythonRunner:
         self._call, self._defaults = general, tuple(defaults)
         self._counts = inputs, outputs
 
-    def __call__(self, *args, out=None, **options):
-        if not options and len(args) == self._counts[0]:
-            result = self._quick(args[-1], args[0], out)
+    def __call__(self, *args, **options):
+        if len(args) == self._counts[0] and (not options or (len(options) == 1 and "out" in options)):
+            result = self._quick(args[-1], args[0], options.get("out"))
             if result is not None:
                 return result
-        return self._call(*args, **options) if out is None else self._call(*args, out=out, **options)
+        return self._call(*args, **options)
 
     def _quick(self, x, first, out):
         if type(x) is not np.ndarray or x.dtype not in _FLOATS or dispatch.overridden() or dispatch.watchers or x.flags.num & _READABLE != _READABLE or not x.ndim:
@@ -293,19 +294,29 @@ class Function(Runner):
                 if result is not None:
                     return result
             ufunc = self._ufunc(mode, full, accuracy)
-            operands = [_real(value) for value in inputs[:count]] + inputs[count : ufunc.nin]
+            strict = options.get("casting") in ("no", "equiv")  # then integers are NumPy's to refuse
+            operands = [value if strict else _real(value) for value in inputs[:count]] + inputs[count : ufunc.nin]
             if "dtype" not in options and "signature" not in options:
                 options.update(_loop(operands, count, ufunc.nout, out, accuracy))
             elif options.get("dtype") is not None and "signature" not in options:
                 options = _loop_of(options, count, len(operands) - count, ufunc.nout, accuracy)
             if out is not None:
                 options["out"] = out
-            quiet = _narrow(out) or any(type(p) is float and _LARGEST < abs(p) < math.inf for p in operands[count:])
+            # Beyond the largest number of a narrower dtype is infinite, and no news.
+            quiet = bool(options) or any(type(p) in (float, int) and _LARGEST < abs(p) < math.inf for p in operands)
+            if quiet and any(map(_overrides, (*operands, *_tuple(out), options.get("where")))):
+                quiet = False  # theirs are their own
+            elif out is None and options.get("where", True) is not True:
+                if "out" not in kwargs:
+                    _warn(f"'where' used without 'out': where it is False, {self.__qualname__} leaves uninitialized memory; if that is meant, give out=None")
+                options["out"] = (None,) * ufunc.nout
             with np.errstate(over="ignore", under="ignore") if quiet else contextlib.nullcontext():
                 return executor.failures.raising(ufunc, operands, options)
         except ActivationError:  # a user's function is being followed
             raise
         except (TypeError, ValueError, OverflowError) as error:
+            if any(map(_overrides, (*inputs, *_tuple(out), options.get("where")))):
+                raise  # what it says is that object's own, or NumPy's about it
             raise self._explained(error, mode, inputs, out, options) from None
 
     def _meant(self, kwargs):
@@ -367,7 +378,7 @@ class Function(Runner):
         parameters = [_parameter(self, name, values.get(name, default)) for name, default in self._accepted.items()]
         if mode == "backward_from_output":
             for name, value in zip(self._accepted, parameters, strict=True):
-                if name in self.record.nonnegative and not np.all(np.asarray(value) >= 0):
+                if name in self.record.nonnegative and not _nonnegative(value):
                     raise ValueError(
                         f"{self.__qualname__}: {name} is {value!r}, but the derivative can be had from the output only while it is not "
                         "negative; give x in place of output"
@@ -426,7 +437,7 @@ class Function(Runner):
             return type(error)(f"{self.__qualname__}: {error}") if type(error) in (TypeError, ValueError) else error
         outputs = catalog.OUTPUTS[mode]
         if out is not None:
-            outs = out if isinstance(out, tuple) else (out,)
+            outs = _tuple(out)
             if len(outs) != outputs:
                 wanted = "a tuple (y, dy) of two arrays" if outputs == 2 else "one array"
                 return TypeError(f"{self.__qualname__}: out: expected {wanted}, not {type(out).__name__} of {len(outs)}")
@@ -530,6 +541,12 @@ class Activation(Function):
         return self.backward.ufunc
 
 
+def _overrides(value):
+    """Whether NumPy leaves it to a value what a ufunc does with it."""
+    method = getattr(type(value), "__array_ufunc__", np.ndarray.__array_ufunc__)
+    return method is not np.ndarray.__array_ufunc__
+
+
 def _real(value):
     """Integers and bools as float32, or float64 where that is too narrow: half precision, NumPy's choice for small ones, is for those who
     ask for it. Python's own numbers give float64, as they do with any ufunc."""
@@ -540,7 +557,8 @@ def _real(value):
     if not hasattr(value, "__array_ufunc__"):
         value = np.asarray(value)
     dtype = getattr(value, "dtype", None)
-    return value.astype(_floats_for(dtype)) if getattr(dtype, "kind", "") in ("b", "i", "u") and hasattr(value, "astype") else value
+    integers = isinstance(dtype, np.dtype) and dtype.kind in "biu"  # a dtype of pandas' own is for pandas to convert
+    return value.astype(_floats_for(dtype)) if integers and hasattr(value, "astype") else value
 
 
 @functools.cache
@@ -568,7 +586,7 @@ def _loop(operands, count, outputs, out, accuracy):
     if not held or (held.isdisjoint(catalog.HALF) and (accuracy == "default" or len(operands) == count)):
         return {}
     result = "float64" if "float64" in held else held.pop() if len(held) == 1 else "float32"
-    outs = [a.dtype for a in (out if isinstance(out, tuple) else (out,)) if isinstance(a, np.ndarray)]
+    outs = [a.dtype for a in _tuple(out) if isinstance(a, np.ndarray)]
     if result in catalog.HALF and any(_name(dtype) not in (result, None) for dtype in outs):
         result = "float32"
     arrays = next(dtype for dtype, name in _FLOATS.items() if name == result)
@@ -593,14 +611,21 @@ def _name(dtype):
     return _FLOATS.get(dtype) or _FLOATS.get(dtype.newbyteorder("="))
 
 
-def _narrow(out):
-    """Whether an output may be too narrow for its result: then beyond the largest number is infinite, and no news."""
-    return any(getattr(getattr(a, "dtype", None), "itemsize", 0) == 2 for a in (out if isinstance(out, tuple) else (out,)))
+def _tuple(out):
+    return out if isinstance(out, tuple) else (out,)
+
+
+def _warn(message):
+    """Warn of the line outside of the package that the call is in."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
 
 
 def _parameter(function, name, value):
     """A parameter as the ufunc wants it. Scalars become Python's own, which do not change the result's dtype."""
-    if type(value) is float:
+    if type(value) is float or _overrides(value):
         return value
     real = getattr(value, "dtype", None) in _FLOATS
     if isinstance(value, (numbers.Real, np.bool_)) or (isinstance(value, (np.ndarray, np.generic)) and not value.ndim and (real or value.dtype.kind in "biuf")):
@@ -622,9 +647,14 @@ def _parameter(function, name, value):
         raise not_an_array(function.__qualname__, name, value, refused) from None
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{function.__qualname__}: {name}: expected a real number or an array of them, not dtype {array.dtype}")
-    if hasattr(value, "__array_ufunc__"):
+    if isinstance(value, np.ndarray):
         return value
     return array if array.ndim else float(array)
+
+
+def _nonnegative(value):
+    array = np.asarray(value)
+    return array.dtype == object or np.all(array >= 0)  # what it holds, an object that is not NumPy's has to know
 
 
 def _equal(value, default):

@@ -432,6 +432,125 @@ def test_array_ufunc_that_declines(backend, record):
         fastact.get(record.name)(Declining())
 
 
+class Guest:
+    """What NumPy leaves a ufunc to; `answer` says what comes of it."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        return self.answer()
+
+
+class NoGuest:
+    __array_ufunc__ = None
+
+
+def places(record, mode):
+    """A call of a mode for each argument by which a guest may come."""
+    arrays = support.inputs(record, mode, support.sample(3, np.float64))
+    count = catalog.OUTPUTS[mode]
+    for i in range(len(arrays)):
+        yield lambda guest, i=i: support.call(record, mode, [guest if j == i else a for j, a in enumerate(arrays)])
+    for p in record.given(mode):
+        yield lambda guest, p=p: support.call(record, mode, arrays, **{p.name: guest})
+    yield lambda guest: support.call(record, mode, arrays, out=support.outs((guest,) + (None,) * (count - 1)))
+    yield lambda guest: support.call(record, mode, arrays, where=guest, out=support.outs(tuple(np.zeros(3) for _ in range(count))))
+
+
+@ROWS
+def test_guests_of_ufuncs(record, mode, backend):
+    """What an object that overrides ufuncs gives or raises is its own, wherever it comes; so is what NumPy says of one that declines."""
+
+    def refuse():
+        raise TypeError("units do not match")
+
+    for call in places(record, mode):
+        assert call(Guest(lambda: "taken over")) == "taken over"
+        with pytest.raises(TypeError, match="^units do not match$"):
+            call(Guest(refuse))
+        with pytest.raises(TypeError, match="^operand type.s. all returned NotImplemented"):
+            call(Guest(lambda: NotImplemented))
+        with pytest.raises(TypeError, match="^operand 'NoGuest' does not support ufuncs"):
+            call(NoGuest())
+
+
+def test_guests_with_a_dtype_of_their_own(record, backend):
+    """Series of pandas' nullable and Arrow dtypes: of the kind of integers, but no dtype of NumPy's."""
+
+    class Dtype:
+        kind = "i"
+
+    class Series:
+        dtype = Dtype()
+
+        def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+            return ufunc(*[np.array([1.0, 0.0]) if isinstance(a, Series) else a for a in inputs], **kwargs)
+
+        def astype(self, dtype):
+            raise AssertionError(f"converted to {dtype}")
+
+    f = fastact.get(record.name)
+    support.same_bits(f(Series()), f(np.array([1.0, 0.0])))
+    for p in record.given("value"):
+        support.same_bits(f(np.ones(2), **{p.name: Series()}), f(np.ones(2), **{p.name: np.array([1.0, 0.0])}))
+
+
+@ROWS
+def test_where_without_out(record, mode, backend):
+    """It warns of the caller's line; an out of None says that it is meant."""
+    x = support.sample(30, np.float64)
+    arrays, where = support.inputs(record, mode, x), x > 0
+    expected = expect(record, mode, arrays)
+    for out in (None, (None,) * catalog.OUTPUTS[mode]):
+        found = support.outputs(record, mode, arrays, where=where, out=out)
+        support.all_same_bits([r[where] for r in found], [e[where] for e in expected], "where")
+    f = support.function(record, mode)
+    names = ["grad_output", "output"] if mode == "backward_from_output" else catalog.INPUTS[mode]
+    with pytest.warns(UserWarning, match="^'where' used without 'out'") as caught:
+        f(**dict(zip(names, arrays, strict=True)), where=where)
+    assert [w.filename for w in caught] == [__file__]
+
+
+@ROWS
+def test_casting_of_integers(record, mode, backend):
+    """Converted where `casting` lets them be."""
+    for x in (np.arange(1, 4), np.ones(2, bool), np.ones(2, np.int8), [1, 2]):
+        given = [np.asarray(x)] * len(catalog.INPUTS[mode])
+        expected = support.outputs(record, mode, given)
+        for casting in ("safe", "same_kind", "unsafe"):
+            support.all_same_bits(support.outputs(record, mode, given, casting=casting), expected, casting)
+        for casting in ("no", "equiv"):
+            with pytest.raises(TypeError, match=f"casting rule '{casting}'"):
+                support.call(record, mode, given, casting=casting)
+
+
+def test_a_result_too_large_for_its_place_is_infinite(backend):
+    """And no news, in all functions."""
+    x = np.array([300.0, 1e300])
+    calls = [
+        lambda dtype: fastact.exponential(x, out=np.zeros(2, dtype)),
+        lambda dtype: fastact.relu(x, dtype=dtype),
+        lambda dtype: fastact.relu.value_and_grad(x, out=(np.zeros(2, dtype), np.zeros(2)))[0],
+        lambda dtype: fastact.relu.backward(x, 1.0, out=np.zeros(2, dtype), where=True),
+        lambda dtype: fastact.reglu(x, x, out=np.zeros(2, dtype)),
+        lambda dtype: fastact.bias("relu")(x[None], x, out=np.zeros((1, 2), dtype)),
+        lambda dtype: fastact.bias("relu").backward(x[None], x[None], x, out=(None, np.zeros(2, dtype)))[1],
+        lambda dtype: fastact.logsumexp(x, out=np.zeros((), dtype)),
+        lambda dtype: fastact.logsumexp(x, dtype=dtype),
+        lambda dtype: fastact.logsumexp.backward(1e300, x, dtype=dtype),
+        lambda dtype: fastact.maxout(x, dtype=dtype)[0],
+        lambda dtype: fastact.maxout(x, out=np.zeros((), dtype))[0],
+        lambda dtype: fastact.maxout.backward(x, [0, 0], 2, dtype=dtype),
+    ]
+    for i, call in enumerate(calls):
+        for dtype in (np.float32, np.float16):
+            with np.errstate(all="raise"):
+                assert np.isinf(call(dtype)).any(), i
+    with np.errstate(all="raise"):
+        assert fastact.relu.backward(1e300, np.ones(2, np.float32)).tolist() == [np.inf] * 2
+
+
 # --- Parameters ----------------------------------------------------------------------------------------------------------
 
 

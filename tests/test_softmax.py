@@ -560,6 +560,19 @@ def test_sparsemax(dtype):
     assert (fastact.sparsemax(np.ones((2, 3)), where=False) == 0).all()
 
 
+@by_dtype
+def test_same_bits_of_the_others(dtype):
+    """What is computed by NumPy does not depend on how it lies in memory either."""
+    rng = np.random.default_rng(22)
+    x, g = (rng.normal(size=(100, 40)).astype(dtype) for _ in range(2))
+    y = fastact.sparsemax(x)
+    for name, lay in support.LAYOUTS.items():
+        support.same_bits(support.plain(fastact.sparsemax(lay(x))), y, name)
+        support.same_bits(support.plain(fastact.hardmax(lay(x))), fastact.hardmax(x), name)
+        support.same_bits(support.plain(fastact.sparsemax.backward(lay(g), lay(y))), fastact.sparsemax.backward(g, y), name)
+        support.same_bits(fastact.maxout(lay(x))[0], fastact.maxout(x)[0], name)
+
+
 def test_maxout():
     """The largest and where it is; gradients go there."""
     x = np.random.default_rng(14).normal(size=(4, 3, 5)).astype(np.float32)
