@@ -12,8 +12,8 @@ import numpy as np
 
 from . import dispatch
 from .backends import cython
-from .errors import ActivationError
-from .pipeline import NUMBERS, common, overlaps_itself, takes
+from .errors import truth
+from .pipeline import NUMBERS, as_array, axis_number, common, is_half, number, overlaps_itself, real_array, takes
 
 __all__ = ["gumbel_softmax", "hardmax", "log_softmax", "logsumexp", "maxout", "softmax", "softmin", "sparsemax"]
 
@@ -25,17 +25,9 @@ _BLOCK = 32_768  # elements: what is done by NumPy is done in blocks that stay i
 # --- Arguments -----------------------------------------------------------------------------------------------------------
 
 
-def _is_bfloat16(dtype):
-    return dtype.itemsize == 2 and dtype.name == "bfloat16"
-
-
-def _result_type(dtype, name):
+def _result_type(dtype):
     """The float dtype for numbers of this one: as they are, integers as NumPy's ufuncs convert them."""
-    if dtype.kind == "f" and dtype.itemsize <= 8 or _is_bfloat16(dtype):
-        return dtype.newbyteorder("=")
-    if dtype.kind in "biu":
-        return np.result_type(dtype, np.float32)
-    raise TypeError(f"{name}: expected real numbers (float16, bfloat16, float32, float64, integers), not dtype {dtype}")
+    return np.result_type(dtype, np.float32) if dtype.kind in "biu" else dtype.newbyteorder("=")
 
 
 def _precision(*dtypes):
@@ -50,112 +42,93 @@ def _within(a, precision):
         return a.astype(precision)
 
 
-def _as_array(value, name):
-    try:
-        return np.asarray(value)
-    except ActivationError:  # a user's function is being followed
-        raise
-    except ValueError as error:
-        raise ValueError(f"{name}: not an array of numbers ({error})") from None
+def _array(who, name, value):
+    return real_array(who, name, value, f", or {name}.data and where=~{name}.mask to leave them out")
 
 
-def _array(value, name):
-    array = _as_array(value, name)
-    _result_type(array.dtype, name)
-    return array
-
-
-def _gradient(value, x):
+def _gradient(who, value, x):
     """The gradient as an array: a number of Python's own takes the dtype of x, as in a ufunc."""
-    g = _array(value, "grad_output")
+    g = _array(who, "grad_output", value)
     if type(value) in NUMBERS:
         with np.errstate(all="ignore"):
-            return g.astype(_result_type(x.dtype, "x"))
+            return g.astype(_result_type(x.dtype))
     return g
 
 
-def _axes(axis, ndim):
+def _axes(who, axis, ndim):
     """The axes as a tuple of numbers from 0 on, in order."""
     if axis is None:
         return tuple(range(ndim))
     given = axis if isinstance(axis, tuple) else (axis,)
-    found = []
-    for a in given:
-        try:
-            i = operator.index(a)
-        except TypeError:
-            raise TypeError(f"axis: expected a whole number, a tuple of them or None, not {axis!r}") from None
-        if not -max(ndim, 1) <= i < max(ndim, 1):  # a 0-d array is a row of one
-            raise np.exceptions.AxisError(f"axis: {i} is out of bounds for an array of {ndim} dimension{'s' * (ndim != 1)}")
-        found.append(i % max(ndim, 1))
+    # A 0-d array is a row of one.
+    found = [axis_number(who, a, max(ndim, 1), "a whole number, a tuple of them or None") for a in given]
     if len(set(found)) != len(found):
-        raise ValueError(f"axis: {axis!r} names an axis twice")
+        raise ValueError(f"{who}: axis: {axis!r} names an axis twice")
     if not found and ndim:
-        raise ValueError("axis: an empty tuple names no axis")
+        raise ValueError(f"{who}: axis: an empty tuple names no axis")
     return tuple(sorted(found))[:ndim]
 
 
-def _positive(temperature, precision):
-    try:
-        value = float(temperature if not isinstance(temperature, (str, bytes)) else None)
-    except (TypeError, ValueError):
-        raise TypeError(f"temperature: expected a number, not {temperature!r}") from None
-    except OverflowError:
-        value = math.inf
+def _positive(who, temperature, precision):
+    value = number(who, "temperature", temperature)
     limits = np.finfo(precision)
     if not (1 / float(limits.max) <= value <= float(limits.max)):
-        raise ValueError(f"temperature: {temperature!r} is not a positive number that {precision} can divide by")
+        raise ValueError(f"{who}: temperature: {temperature!r} is not a positive number that {precision} can divide by")
     return value
 
 
-def _mask(where, shape):
+def _mask(who, where, shape):
     if where is None or where is True:
         return None
-    mask = _as_array(where, "where")
+    mask = as_array(who, "where", where)
     if mask.dtype != bool:
-        raise TypeError(f"where: expected booleans, not dtype {mask.dtype}")
+        raise TypeError(f"{who}: where: expected booleans, not dtype {mask.dtype}")
     try:
         return np.broadcast_to(mask, shape)
     except ValueError:
-        raise ValueError(f"where: shape {mask.shape} does not broadcast to that of x, {shape}") from None
+        raise ValueError(f"{who}: where: shape {mask.shape} does not broadcast to that of x, {shape}") from None
 
 
-def _checked_out(out, shape, result):
+def _checked_out(who, out, shape, result):
     if isinstance(out, tuple):
         if len(out) != 1:
-            raise ValueError(f"out: expected one array, not a tuple of {len(out)}")
+            raise ValueError(f"{who}: out: expected one array, not a tuple of {len(out)}")
         out = out[0]
         if out is None:
             return None
     if not isinstance(out, np.ndarray):
-        raise TypeError(f"out: expected an array, not {type(out).__name__}")
+        raise TypeError(f"{who}: out: expected an array, not {type(out).__name__}")
     if out.shape != shape:
-        raise ValueError(f"out: its shape is {out.shape}, that of the result {shape}")
+        raise ValueError(f"{who}: out: its shape is {out.shape}, that of the result {shape}")
     if not out.flags.writeable:
-        raise ValueError("out: the array is read-only")
+        raise ValueError(f"{who}: out: the array is read-only")
     if not takes(out.dtype, result):
-        raise TypeError(f"out: dtype {out.dtype} can't take a result of dtype {result}; give an array of floats")
+        raise TypeError(f"{who}: out: dtype {out.dtype} can't take a result of dtype {result}; give an array of floats")
     if overlaps_itself(out):
-        raise ValueError("out: its elements share memory; give an array of its own")
+        raise ValueError(f"{who}: out: its elements share memory; give an array of its own")
     return out
 
 
-def _lengths(lengths, axis, shape):
-    found = _as_array(lengths, "lengths")
+def _lengths(who, lengths, axis, shape):
+    found = as_array(who, "lengths", lengths)
     if found.ndim != 1 or found.dtype.kind not in "iu" and found.size:
-        raise TypeError(f"lengths: expected a sequence of whole numbers, not {lengths!r}")
-    if axis not in (-1, 0):
-        raise ValueError(f"axis: with lengths the rows lie one after another along axis 0, so {axis!r} can't be given")
+        raise TypeError(f"{who}: lengths: expected a sequence of whole numbers, not {lengths!r}")
+    try:
+        first = operator.index(axis) in (-1, 0)
+    except TypeError:  # None, several, or no axis at all
+        first = False
+    if not first:
+        raise ValueError(f"{who}: axis: with lengths the rows lie one after another along axis 0, so {axis!r} can't be given")
     if not shape:
-        raise ValueError("lengths: x has no axis to divide")
+        raise ValueError(f"{who}: lengths: x has no axis to divide")
     if (found < 0).any():
-        raise ValueError(f"lengths: {found.min()} is negative")
+        raise ValueError(f"{who}: lengths: {found.min()} is negative")
     if (found > shape[0]).any():  # before their sum overflows
-        raise ValueError(f"lengths: {found.max()} is more than x has along axis 0, {shape[0]}")
+        raise ValueError(f"{who}: lengths: {found.max()} is more than x has along axis 0, {shape[0]}")
     offsets = np.zeros(found.size + 1, np.intp)
     np.cumsum(found, out=offsets[1:], dtype=np.intp)
     if offsets[-1] != shape[0]:
-        raise ValueError(f"lengths: they add up to {offsets[-1]}, but x has {shape[0]} along axis 0")
+        raise ValueError(f"{who}: lengths: they add up to {offsets[-1]}, but x has {shape[0]} along axis 0")
     return offsets
 
 
@@ -177,8 +150,7 @@ def _converter(dtype, way, precision):
     """The address of what converts a memory's dtype to the kernels' float32, or back; 0: nothing does; None: it takes NumPy to do it."""
     if dtype == precision and dtype.isnative:
         return 0
-    name = "bfloat16" if _is_bfloat16(dtype) else dtype.name
-    return _kernels().get(f"{way}_{name}") if dtype.isnative and precision == np.float32 else None
+    return _kernels().get(f"{way}_{dtype.name}") if dtype.isnative and precision == np.float32 else None
 
 
 def _same_memory(a, b):
@@ -279,39 +251,39 @@ def _is_plain(a, like):
     )
 
 
-def _along(operation, x, g, axis, where, out, dtype, lengths, sign=1.0, temperature=1.0, keepdims=False, names=("x", "grad_output")):
+def _along(who, operation, x, g, axis, where, out, dtype, lengths, sign=1.0, temperature=1.0, keepdims=False, names=("x", "grad_output")):
     """The whole of a call: check the arguments, lay the rows out, run, and give the result."""
     usual = where is None and dtype is None and lengths is None and type(temperature) is float and temperature == 1
     if usual and type(x) is np.ndarray and x.dtype.char in "fd" and operation != "logsumexp":
         found = _quick(operation, x, g, axis, out, sign)
         if found is not None:
             return found
-    x = _array(x, names[0])
+    x = _array(who, names[0], x)
     reduces = operation == "logsumexp"
-    result = _result_type(x.dtype if dtype is None else _as_dtype(dtype), names[0] if dtype is None else "dtype")
+    result = _wanted(who, dtype, x)
     if g is not None:
-        g = _gradient(g, x)
+        g = _gradient(who, g, x)
         if dtype is None:
-            result = common(result, _result_type(g.dtype, names[1]))
+            result = common(result, _result_type(g.dtype))
         try:
             g = g if g.shape == x.shape else np.broadcast_to(g, x.shape)
         except ValueError:
-            raise ValueError(f"{names[1]}: shape {g.shape} does not fit that of {names[0]}, {x.shape}") from None
+            raise ValueError(f"{who}: {names[1]}: shape {g.shape} does not fit that of {names[0]}, {x.shape}") from None
     precision = _precision(result)
     if dtype is not None:
         x, g = _within(x, precision), _within(g, precision)
-    temperature = _positive(temperature, precision)
-    mask = _mask(where, x.shape)
+    temperature = _positive(who, temperature, precision)
+    mask = _mask(who, where, x.shape)
     offsets = None
     if lengths is not None:
-        offsets, axes = _lengths(lengths, axis, x.shape), (0,)
+        offsets, axes = _lengths(who, lengths, axis, x.shape), (0,)
         shape = (offsets.size - 1, *x.shape[1:]) if reduces else x.shape
     else:
-        axes = _axes(axis, x.ndim)
+        axes = _axes(who, axis, x.ndim)
         kept = tuple(1 if d in axes else n for d, n in enumerate(x.shape))
         shape = (kept if keepdims else tuple(n for d, n in enumerate(x.shape) if d not in axes)) if reduces else x.shape
     if out is not None:
-        out = _checked_out(out, shape, result)
+        out = _checked_out(who, out, shape, result)
     if out is None:
         # As ufuncs do: laid out like x.
         y = np.empty(shape, result) if reduces or x.flags.c_contiguous else np.empty_like(x, result, subok=False)
@@ -333,14 +305,17 @@ def _along(operation, x, g, axis, where, out, dtype, lengths, sign=1.0, temperat
     return y if out is not None or y.ndim else y[()]
 
 
-def _as_dtype(dtype):
+def _wanted(who, dtype, x):
+    """The dtype of the result: what was asked for, or that for the numbers of x."""
+    if dtype is None:
+        return _result_type(x.dtype)
     try:
         found = np.dtype(dtype)
     except TypeError:
-        raise TypeError(f"dtype: {dtype!r} is not a dtype") from None
-    if found.kind in "biu":
-        raise TypeError(f"dtype: the result can't be of dtype {found}; give float16, bfloat16, float32 or float64")
-    return found
+        raise TypeError(f"{who}: dtype: {dtype!r} is not a dtype") from None
+    if not (found.kind == "f" or is_half(found)) or found.itemsize > 8:
+        raise TypeError(f"{who}: dtype: the result can't be of dtype {found}; give float16, bfloat16, float32 or float64")
+    return found.newbyteorder("=")
 
 
 def _apart(a, out, reduces):
@@ -385,7 +360,7 @@ _ARGUMENTS = """
     Raises
     ------
     TypeError
-        `x` is not real, or another argument is of the wrong kind.
+        `x` is not real or has masked elements (say by `where` which count), or another argument is of the wrong kind.
     ValueError
         Shapes do not fit, a number is not what it has to be, or `out` can't be written to.
 """
@@ -442,7 +417,7 @@ def softmax(x, axis=-1, *, temperature=1.0, where=None, out=None, dtype=None, le
     >>> fastact.softmax(np.zeros(5), lengths=[1, 4])
     array([1.  , 0.25, 0.25, 0.25, 0.25])
     """
-    return _along("softmax", x, None, axis, where, out, dtype, lengths, 1.0, temperature)
+    return _along("softmax", "softmax", x, None, axis, where, out, dtype, lengths, 1.0, temperature)
 
 
 @_documented()
@@ -469,7 +444,7 @@ def softmin(x, axis=-1, *, temperature=1.0, where=None, out=None, dtype=None, le
     >>> fastact.softmin(np.array([0.0, np.log(3)]))
     array([0.75, 0.25])
     """
-    return _along("softmax", x, None, axis, where, out, dtype, lengths, -1.0, temperature)
+    return _along("softmin", "softmax", x, None, axis, where, out, dtype, lengths, -1.0, temperature)
 
 
 @_documented("-inf")
@@ -498,7 +473,7 @@ def log_softmax(x, axis=-1, *, temperature=1.0, where=None, out=None, dtype=None
     >>> fastact.log_softmax(np.array([0.0, 40.0])).round(6)
     array([-40.,  -0.])
     """
-    return _along("log_softmax", x, None, axis, where, out, dtype, lengths, 1.0, temperature)
+    return _along("log_softmax", "log_softmax", x, None, axis, where, out, dtype, lengths, 1.0, temperature)
 
 
 @_documented("left out; where none counts it is -inf", "Of the shape of `x` without the axis.")
@@ -527,7 +502,8 @@ def logsumexp(x, axis=-1, *, keepdims=False, where=None, out=None, dtype=None, l
     >>> fastact.logsumexp(np.array([1000.0, 1000.0]))
     np.float64(1000.6931471805599)
     """
-    return _along("logsumexp", x, None, axis, where, out, dtype, lengths, keepdims=keepdims)
+    keepdims = truth("logsumexp", "keepdims", keepdims)
+    return _along("logsumexp", "logsumexp", x, None, axis, where, out, dtype, lengths, keepdims=keepdims)
 
 
 _BACKWARD = """Multiply a gradient by the Jacobian of {name}: its backward pass, from the output.
@@ -561,10 +537,12 @@ _BACKWARD = """Multiply a gradient by the Jacobian of {name}: its backward pass,
 
 
 def _backward_of(function, operation, sign, formula, example):
+    who = f"{function.__name__}.backward"
+
     def backward(grad_output, output, axis=-1, *, temperature=1.0, where=None, out=None, dtype=None, lengths=None):
         if grad_output is None:  # which would mean a forward pass
-            raise TypeError("grad_output: expected real numbers, not None")
-        return _along(operation, output, grad_output, axis, where, out, dtype, lengths, sign, temperature, names=("output", "grad_output"))
+            raise TypeError(f"{who}: grad_output: expected real numbers, not None")
+        return _along(who, operation, output, grad_output, axis, where, out, dtype, lengths, sign, temperature, names=("output", "grad_output"))
 
     backward.__doc__ = _BACKWARD.format(name=function.__name__, formula=formula, example=example)
     _attach(function, backward)
@@ -616,21 +594,22 @@ def _logsumexp_backward(grad_output, x, axis=-1, *, output=None, keepdims=False,
     >>> fastact.logsumexp.backward(2.0, np.array([0.0, np.log(3)]))
     array([0.5, 1.5])
     """
-    x = _array(x, "x")
-    g = _gradient(grad_output, x)
-    result = common(_result_type(x.dtype, "x"), _result_type(g.dtype, "grad_output"))
-    result = result if dtype is None else _result_type(_as_dtype(dtype), "dtype")
+    who = "logsumexp.backward"
+    keepdims = truth(who, "keepdims", keepdims)
+    x = _array(who, "x", x)
+    g = _gradient(who, grad_output, x)
+    result = common(_result_type(x.dtype), _result_type(g.dtype)) if dtype is None else _wanted(who, dtype, x)
     if lengths is not None:
-        offsets = _lengths(lengths, axis, x.shape)
-        g = _fitting(g, (offsets.size - 1, *x.shape[1:]))
+        offsets = _lengths(who, lengths, axis, x.shape)
+        g = _fitting(who, g, (offsets.size - 1, *x.shape[1:]))
         g = np.repeat(g, np.diff(offsets), axis=0)
     else:
-        axes = _axes(axis, x.ndim)
+        axes = _axes(who, axis, x.ndim)
         kept = tuple(1 if d in axes else n for d, n in enumerate(x.shape))
-        g = _fitting(g, kept if keepdims else tuple(n for d, n in enumerate(x.shape) if d not in axes)).reshape(kept)
-    mask = _mask(where, x.shape)
+        g = _fitting(who, g, kept if keepdims else tuple(n for d, n in enumerate(x.shape) if d not in axes)).reshape(kept)
+    mask = _mask(who, where, x.shape)
     if out is not None:
-        out = _checked_out(out, x.shape, result)
+        out = _checked_out(who, out, x.shape, result)
     given = out is not None
     if given:
         g, mask = (a.copy() if a is not None and np.may_share_memory(a, out) else a for a in (g, mask))
@@ -645,11 +624,11 @@ def _logsumexp_backward(grad_output, x, axis=-1, *, output=None, keepdims=False,
     return out if given or out.ndim else out[()]
 
 
-def _fitting(g, shape):
+def _fitting(who, g, shape):
     try:
         return np.broadcast_to(g, shape)
     except ValueError:
-        raise ValueError(f"grad_output: shape {g.shape} does not fit that of the output, {shape}") from None
+        raise ValueError(f"{who}: grad_output: shape {g.shape} does not fit that of the output, {shape}") from None
 
 
 _attach(logsumexp, _logsumexp_backward)
@@ -658,13 +637,13 @@ _attach(logsumexp, _logsumexp_backward)
 # --- By NumPy ------------------------------------------------------------------------------------------------------------
 
 
-def _prepared(x, axis, where, out, dtype, name="x"):
+def _prepared(who, x, axis, where, out, dtype, name="x"):
     """The checked arguments of what NumPy does: x, the axes, the mask, the result's array, and whether it was given."""
-    x = _array(x, name)
-    result = _result_type(x.dtype if dtype is None else _as_dtype(dtype), name if dtype is None else "dtype")
+    x = _array(who, name, x)
+    result = _wanted(who, dtype, x)
     x = x.astype(np.float32) if x.dtype == bool else x  # booleans are masks to `_by_rows`
-    axes, mask = _axes(axis, x.ndim), _mask(where, x.shape)
-    given = None if out is None else _checked_out(out, x.shape, result)
+    axes, mask = _axes(who, axis, x.ndim), _mask(who, where, x.shape)
+    given = None if out is None else _checked_out(who, out, x.shape, result)
     return x, axes, mask, np.empty(x.shape, result) if given is None else given, given is not None
 
 
@@ -691,12 +670,31 @@ def _by_rows(function, arrays, axes, y):
         np.add(1.0, 1.0)  # clears the processor's flags
 
 
+def _each(who, function, x, axis, where, out, dtype):
+    """The result of a function of rows and their mask."""
+    x, axes, mask, y, given = _prepared(who, x, axis, where, out, dtype)
+    _by_rows(function, (x, mask), axes, y)
+    return _result(y, given)
+
+
 def _result(y, given):
     return y if given or y.ndim else y[()]
 
 
 def _hidden(x, mask):
     return x if mask is None else np.where(mask, x, -np.inf)
+
+
+def _hardmax(rows, mask):
+    v = _hidden(rows, mask)
+    first = v.argmax(axis=1)
+    if mask is not None:
+        nothing = np.isneginf(v).all(axis=1)
+        first[nothing] = mask[nothing].argmax(axis=1)
+    y = np.zeros_like(v)
+    y[np.arange(len(v)), first] = 1
+    y[np.isnan(v).any(axis=1)] = np.nan
+    return y if mask is None else np.where(mask, y, 0)
 
 
 @_documented(ragged=False)
@@ -721,21 +719,22 @@ def hardmax(x, axis=-1, *, where=None, out=None, dtype=None):
     >>> fastact.hardmax(np.array([1.0, 3.0, 3.0]))
     array([0., 1., 0.])
     """
+    return _each("hardmax", _hardmax, x, axis, where, out, dtype)
 
-    def one(rows, mask):
-        v = _hidden(rows, mask)
-        first = v.argmax(axis=1)
-        if mask is not None:
-            nothing = np.isneginf(v).all(axis=1)
-            first[nothing] = mask[nothing].argmax(axis=1)
-        y = np.zeros_like(v)
-        y[np.arange(len(v)), first] = 1
-        y[np.isnan(v).any(axis=1)] = np.nan
-        return y if mask is None else np.where(mask, y, 0)
 
-    x, axes, mask, y, given = _prepared(x, axis, where, out, dtype)
-    _by_rows(one, (x, mask), axes, y)
-    return _result(y, given)
+def _sparsemax(rows, mask):
+    v = _hidden(rows, mask)
+    m = v.max(axis=1, keepdims=True)
+    v = np.where(m == np.inf, np.where(v == np.inf, 0, -np.inf), v - m)
+    z = -np.sort(-v, axis=1)
+    count = np.arange(1.0, v.shape[1] + 1)
+    total = np.cumsum(z, axis=1)
+    within = 1 + count * z > total
+    k = np.maximum(within.sum(axis=1, keepdims=True), 1)
+    tau = (np.take_along_axis(total, k - 1, axis=1) - 1) / k
+    y = np.maximum(v - tau, 0)
+    y[np.isnan(m)[:, 0]] = np.nan
+    return y if mask is None else np.where(mask, y, 0)
 
 
 @_documented(ragged=False)
@@ -764,24 +763,7 @@ def sparsemax(x, axis=-1, *, where=None, out=None, dtype=None):
     >>> fastact.sparsemax(np.array([0.25, 0.75, -1.0]))
     array([0.25, 0.75, 0.  ])
     """
-
-    def one(rows, mask):
-        v = _hidden(rows, mask)
-        m = v.max(axis=1, keepdims=True)
-        v = np.where(m == np.inf, np.where(v == np.inf, 0, -np.inf), v - m)
-        z = -np.sort(-v, axis=1)
-        count = np.arange(1.0, v.shape[1] + 1)
-        total = np.cumsum(z, axis=1)
-        within = 1 + count * z > total
-        k = np.maximum(within.sum(axis=1, keepdims=True), 1)
-        tau = (np.take_along_axis(total, k - 1, axis=1) - 1) / k
-        y = np.maximum(v - tau, 0)
-        y[np.isnan(m)[:, 0]] = np.nan
-        return y if mask is None else np.where(mask, y, 0)
-
-    x, axes, mask, y, given = _prepared(x, axis, where, out, dtype)
-    _by_rows(one, (x, mask), axes, y)
-    return _result(y, given)
+    return _each("sparsemax", _sparsemax, x, axis, where, out, dtype)
 
 
 def _sparsemax_backward(grad_output, output, axis=-1, *, where=None, out=None, dtype=None):
@@ -818,14 +800,15 @@ def _sparsemax_backward(grad_output, output, axis=-1, *, where=None, out=None, d
         mean = np.where(support, g, 0).sum(axis=1, keepdims=True) / np.maximum(support.sum(axis=1, keepdims=True), 1)
         return np.where(support, g - mean, np.where(np.isnan(y), y, 0))
 
-    g = _gradient(grad_output, _array(output, "output"))
-    y, axes, _, dx, given = _prepared(output, axis, where, out, dtype, "output")
+    who = "sparsemax.backward"
+    g = _gradient(who, grad_output, _array(who, "output", output))
+    y, axes, _, dx, given = _prepared(who, output, axis, where, out, dtype, "output")
     if out is None and dtype is None:
-        dx = np.empty(y.shape, common(dx.dtype, _result_type(g.dtype, "grad_output")))
+        dx = np.empty(y.shape, common(dx.dtype, _result_type(g.dtype)))
     try:
         g = np.broadcast_to(g, y.shape)
     except ValueError:
-        raise ValueError(f"grad_output: shape {g.shape} does not fit that of output, {y.shape}") from None
+        raise ValueError(f"{who}: grad_output: shape {g.shape} does not fit that of output, {y.shape}") from None
     _by_rows(one, (y, g), axes, dx)
     return _result(dx, given)
 
@@ -878,23 +861,30 @@ def gumbel_softmax(x, temperature=1.0, hard=False, axis=-1, *, rng=None, out=Non
     >>> fastact.gumbel_softmax(np.zeros(3), hard=True, rng=np.random.default_rng(0)).sum()
     np.float64(1.0)
     """
+    who = "gumbel_softmax"
     if rng is None:
         rng = np.random.default_rng()
     if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng: expected a numpy.random.Generator, such as np.random.default_rng(0), not {type(rng).__name__}")
-    x = _array(x, "x")
-    result = _result_type(x.dtype if dtype is None else _as_dtype(dtype), "x" if dtype is None else "dtype")
+        raise TypeError(f"{who}: rng: expected a numpy.random.Generator, such as np.random.default_rng(0), not {type(rng).__name__}")
+    x = real_array(who, "x", x)
+    result = _wanted(who, dtype, x)
     precision = _precision(result)
+    hard = truth(who, "hard", hard)
     with np.errstate(all="ignore"):
         noisy = x.astype(precision) - np.log(rng.standard_exponential(x.shape, precision))
     if hard:
-        _positive(temperature, precision)
-        return hardmax(noisy, axis, out=out, dtype=result)
-    return softmax(noisy, axis, temperature=temperature, out=out, dtype=result)
+        _positive(who, temperature, precision)
+        return _each(who, _hardmax, noisy, axis, None, out, result)
+    return _along(who, "softmax", noisy, None, axis, None, out, result, None, 1.0, temperature)
 
 
 def _gumbel_backward(grad_output, output, axis=-1, *, temperature=1.0, out=None, dtype=None):
-    return softmax.backward(grad_output, output, axis, temperature=temperature, out=out, dtype=dtype)
+    who = "gumbel_softmax.backward"
+    if grad_output is None:
+        raise TypeError(f"{who}: grad_output: expected real numbers, not None")
+    return _along(
+        who, "softmax_backward", output, grad_output, axis, None, out, dtype, None, 1.0, temperature, names=("output", "grad_output")
+    )
 
 
 _gumbel_backward.__doc__ = softmax.backward.__doc__.partition("Examples")[0].replace("of softmax", "of gumbel_softmax (soft)")
@@ -944,16 +934,17 @@ def maxout(x, axis=-1, *, out=None, dtype=None):
     array([[ 0., 10.,  0.],
            [20.,  0.,  0.]])
     """
-    x = _array(x, "x")
-    axes = _axes(axis, x.ndim) or (0,)
+    who = "maxout"
+    x = real_array(who, "x", x)
+    axes = _axes(who, axis, x.ndim) or (0,)
     if len(axes) != 1:
-        raise ValueError(f"axis: maxout takes one axis, not {axis!r}")
+        raise ValueError(f"{who}: axis: maxout takes one axis, not {axis!r}")
     x = x.reshape(1) if not x.ndim else x
     if not x.shape[axes[0]]:
-        raise ValueError(f"x: axis {axes[0]} has length 0, so there is no largest number")
-    result = _result_type(x.dtype if dtype is None else _as_dtype(dtype), "x" if dtype is None else "dtype")
+        raise ValueError(f"{who}: x: axis {axes[0]} has length 0, so there is no largest number")
+    result = _wanted(who, dtype, x)
     shape = tuple(n for d, n in enumerate(x.shape) if d != axes[0])
-    given = None if out is None else _checked_out(out, shape, result)
+    given = None if out is None else _checked_out(who, out, shape, result)
     pieces = _of_three(x, axes[0])
     which = pieces.argmax(1)
     y = np.take_along_axis(pieces, which[:, None], 1).reshape(shape)
@@ -988,23 +979,24 @@ def _maxout_backward(grad_output, which, pieces, axis=-1, *, out=None, dtype=Non
     ndarray
         Of the shape of the input of maxout.
     """
-    g, which = _array(grad_output, "grad_output"), _as_array(which, "which")
+    who = "maxout.backward"
+    g, which = real_array(who, "grad_output", grad_output), as_array(who, "which", which)
     if which.dtype.kind not in "iu":
-        raise TypeError(f"which: expected the indices that maxout returned, not dtype {which.dtype}")
+        raise TypeError(f"{who}: which: expected the indices that maxout returned, not dtype {which.dtype}")
     if g.shape != which.shape:
-        raise ValueError(f"grad_output: its shape is {g.shape}, that of which {which.shape}")
+        raise ValueError(f"{who}: grad_output: its shape is {g.shape}, that of which {which.shape}")
     try:
         pieces = operator.index(pieces)
     except TypeError:
-        raise TypeError(f"pieces: expected a whole number, not {pieces!r}") from None
+        raise TypeError(f"{who}: pieces: expected a whole number, not {pieces!r}") from None
     if pieces < 1 or (which.size and (which.min() < 0 or which.max() >= pieces)):
-        raise ValueError(f"pieces: {pieces} does not fit the indices in which")
-    at = _axes(axis, which.ndim + 1)
+        raise ValueError(f"{who}: pieces: {pieces} does not fit the indices in which")
+    at = _axes(who, axis, which.ndim + 1)
     if len(at) != 1:
-        raise ValueError(f"axis: maxout takes one axis, not {axis!r}")
+        raise ValueError(f"{who}: axis: maxout takes one axis, not {axis!r}")
     shape = (*which.shape[: at[0]], pieces, *which.shape[at[0] :])
-    result = _result_type(g.dtype if dtype is None else _as_dtype(dtype), "grad_output" if dtype is None else "dtype")
-    dx = np.zeros(shape, result) if out is None else _checked_out(out, shape, result)
+    result = _wanted(who, dtype, g)
+    dx = np.zeros(shape, result) if out is None else _checked_out(who, out, shape, result)
     g = g.copy() if np.may_share_memory(g, dx) else g
     pieces = np.zeros(_of_three(dx, at[0]).shape, dx.dtype)
     spread = (pieces.shape[0], 1, pieces.shape[2])

@@ -17,7 +17,7 @@ import numpy as np
 from . import catalog, describe, dispatch, executor, language
 from .backends import cython, numba
 from .backends import numpy as numpy_backend
-from .errors import ActivationError, not_an_array
+from .errors import ActivationError, kind_of, not_an_array, not_real, truth
 
 _UFUNC_OPTIONS = ("where", "casting", "order", "dtype", "subok", "signature")
 _FLOATS = {np.dtype(name): name for name in catalog.HELD if name != "bfloat16"}  # that is ml_dtypes' to bring
@@ -281,7 +281,7 @@ class Function(Runner):
                 watcher.see(self, args, kwargs)
         if not self.record.also.keys().isdisjoint(kwargs):
             return self._meant(kwargs)(*args, **kwargs)
-        if "parameters" in kwargs and self.mode == "backward" and kwargs.pop("parameters"):
+        if "parameters" in kwargs and self.mode == "backward" and truth(self.__qualname__, "parameters", kwargs.pop("parameters")):
             from .parameters import backward
 
             return backward(self, *args, **kwargs)
@@ -422,12 +422,8 @@ class Function(Runner):
             except (TypeError, ValueError) as refused:
                 return not_an_array(self.__qualname__, name, value, refused)
             dtype = arrays[name].dtype
-            if dtype.kind == "c":
-                return TypeError(f"{self.__qualname__}: {name} is complex ({dtype}); activations take real numbers, such as {name}.real")
             if (dtype.kind not in "biuf" or dtype.itemsize > 8) and dtype not in _FLOATS:
-                return TypeError(
-                    f"{self.__qualname__}: {name} has dtype {dtype}; give real numbers, such as np.asarray({name}, dtype=np.float64)"
-                )
+                return not_real(self.__qualname__, name, arrays[name])
         try:
             shape = np.broadcast_shapes(*[a.shape for a in arrays.values()])
         except ValueError:
@@ -440,7 +436,7 @@ class Function(Runner):
             outs = _tuple(out)
             if len(outs) != outputs:
                 wanted = "a tuple (y, dy) of two arrays" if outputs == 2 else "one array"
-                return TypeError(f"{self.__qualname__}: out: expected {wanted}, not {type(out).__name__} of {len(outs)}")
+                return TypeError(f"{self.__qualname__}: out: expected {wanted}, not {kind_of(out)}")
             for a in outs:
                 if a is None:
                     continue
@@ -628,13 +624,13 @@ def _parameter(function, name, value):
     if type(value) is float or _overrides(value):
         return value
     real = getattr(value, "dtype", None) in _FLOATS
-    if isinstance(value, (numbers.Real, np.bool_)) or (isinstance(value, (np.ndarray, np.generic)) and not value.ndim and (real or value.dtype.kind in "biuf")):
+    scalar = isinstance(value, (np.ndarray, np.generic)) and not value.ndim and (real or value.dtype.kind in "biuf")
+    # A timedelta64 says that it is real.
+    if scalar or (isinstance(value, (numbers.Real, np.bool_)) and not isinstance(value, np.timedelta64)):
         try:
             return float(value)
         except OverflowError:
             return math.inf if value > 0 else -math.inf
-        except TypeError:
-            pass  # a timedelta64 says that it is real
     if value is None or isinstance(value, (str, bytes, complex)):
         raise TypeError(f"{function.__qualname__}: {name}: expected a real number or an array of them, not {value!r}")
     if real:

@@ -244,8 +244,8 @@ def _numbers(table):
     """The table, if numbers are where numbers have to be."""
     costs = [c for modes in table["ns_per_element"].values() for rows in modes.values() for row in rows.values() for c in row.values()]
     costs += [table[name] for name in ("hot_ns", "cold_ns", "stream_bytes") if name in table]
-    if not all(isinstance(c, (int, float)) and 0 < c < float("inf") for c in costs):
-        raise ValueError("what it says of costs are not all positive numbers")
+    if not all(isinstance(c, (int, float)) and 0 < c < 1e18 for c in costs):  # bytes have to fit an integer
+        raise ValueError("what it says of costs are not all positive numbers below 1e18")
     return table
 
 
@@ -260,7 +260,7 @@ def tuning():
     path = pathlib.Path(chosen) if chosen else own if own.is_file() else pathlib.Path(__file__).with_name("tuning.json")
     try:
         table = _numbers(json.loads(path.read_text()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if chosen:
             raise ValueError(f"FASTACT_TUNING: {chosen} is not a tuning table ({error})") from None
         return {"ns_per_element": {}, "source": "none"}
@@ -431,7 +431,7 @@ def start():
                 raise type(error)(f"{variable}: {error}") from None
     count = settings.variable("FASTACT_NUM_THREADS")
     if count is not None:
-        if not count.isdecimal() or int(count) < 1:
+        if not count.isdecimal() or len(count) > 18 or int(count) < 1:
             raise ValueError(f"FASTACT_NUM_THREADS: {count!r} is not a number of threads; give 1 or more")
         set_num_threads(int(count))
     if cython.frontend is None:

@@ -1,4 +1,4 @@
-"""What can be wrong with a user's own activation."""
+"""What can be wrong with a user's own activation; and what is said of arguments, in the same words everywhere."""
 
 
 class ActivationError(ValueError):
@@ -34,6 +34,34 @@ def not_an_array(who, name, value, error):
     if isinstance(error, ValueError) and isinstance(value, (list, tuple)):
         return ValueError(f"{who}: {name} is ragged; give rows of equal length")
     return type(error)(f"{who}: {name} can't be an array ({error}); give real numbers")
+
+
+def not_real(who, name, array):
+    """The error of an array of numbers that there are no kernels for."""
+    dtype = array.dtype
+    if dtype.kind == "c":
+        return TypeError(f"{who}: {name} is complex ({dtype}); activations take real numbers, such as {name}.real")
+    if dtype.kind == "O":
+        try:
+            array.astype(float)
+        except OverflowError:
+            return TypeError(f"{who}: {name} has a whole number that is too large for a float; give real numbers up to 1.8e308, or inf")
+        except (AttributeError, TypeError, ValueError):
+            pass
+    return TypeError(f"{who}: {name} has dtype {dtype}; give real numbers, such as np.asarray({name}, dtype=np.float64)")
+
+
+def truth(who, name, value):
+    """An argument that is true or false."""
+    try:
+        return bool(value)
+    except (TypeError, ValueError):  # an array is neither
+        raise TypeError(f"{who}: {name}: expected True or False, not {value!r}") from None
+
+
+def kind_of(out):
+    """What was given for `out`, in words."""
+    return f"a tuple of {len(out)}" if isinstance(out, tuple) else type(out).__name__
 
 
 class ActivationWarning(UserWarning):

@@ -14,7 +14,7 @@ import numpy as np
 from . import catalog, dispatch, executor
 from .backends import cython, numba
 from .backends import numpy as numpy_backend
-from .errors import ActivationError, not_an_array
+from .errors import ActivationError, kind_of, not_an_array, not_real
 
 BLOCK = 16_384  # elements: as the NumPy backend's
 PIECE = 65_536  # elements that a Python thread takes at once; also where the sum of one piece ends and the next one's begins
@@ -283,6 +283,47 @@ class Quick:
 # --- Arguments -----------------------------------------------------------------------------------------------------------
 
 
+def as_array(who, name, value, instead=""):
+    """A value as an array. A masked one would lose its mask: `instead` is what else would do."""
+    if isinstance(value, np.ndarray) and type(value) is not np.ndarray and np.ma.is_masked(value):
+        raise TypeError(f"{who}: {name} has masked elements, which would count as any others; give {name}.filled(...){instead}")
+    try:
+        return np.asarray(value)
+    except ActivationError:  # a user's function is being followed
+        raise
+    except ValueError as refused:
+        raise not_an_array(who, name, value, refused) from None
+
+
+def real_array(who, name, value, instead=""):
+    """A value as an array of real numbers."""
+    a = as_array(who, name, value, instead)
+    if not (a.dtype.kind in "biuf" or is_half(a.dtype)) or a.dtype.itemsize > 8:
+        raise not_real(who, name, a)
+    return a
+
+
+def number(who, name, value):
+    """A scalar argument as a float."""
+    try:
+        return float(value if not isinstance(value, (str, bytes, np.timedelta64)) else None)
+    except OverflowError:
+        return np.inf if value > 0 else -np.inf
+    except (TypeError, ValueError):
+        raise TypeError(f"{who}: {name}: expected a number, not {value!r}") from None
+
+
+def axis_number(who, axis, ndim, wanted="a whole number"):
+    """Which axis it is, counted from 0."""
+    try:
+        i = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"{who}: axis: expected {wanted}, not {axis!r}") from None
+    if not -ndim <= i < ndim:
+        raise np.exceptions.AxisError(f"{who}: axis: {i} is out of bounds for an array of {ndim} dimension{'s' * (ndim != 1)}")
+    return i % ndim
+
+
 class Arguments:
     """The arrays of one call: checked, of one dtype, the outputs apart from the inputs.
 
@@ -295,26 +336,14 @@ class Arguments:
 
     def array(self, name, value):
         """Take an input."""
-        try:
-            a = np.asarray(value)
-        except ActivationError:  # a user's function is being followed
-            raise
-        except ValueError as refused:
-            raise not_an_array(self.who, name, value, refused) from None
-        if a.dtype.kind == "c":
-            raise TypeError(f"{self.who}: {name} is complex ({a.dtype}); activations take real numbers, such as {name}.real")
-        if not (a.dtype.kind in "biuf" or is_half(a.dtype)) or a.dtype.itemsize > 8:
-            raise TypeError(f"{self.who}: {name} has dtype {a.dtype}; give real numbers, such as np.asarray({name}, dtype=np.float64)")
+        a = real_array(self.who, name, value)
         if type(value) not in NUMBERS:  # Python's own take the dtype of the others
             self.arrays[name] = a
         return a
 
     def bytes(self, name, value, shape):
         """A mask as an array of bytes that broadcasts to `shape`."""
-        try:
-            a = np.asarray(value)
-        except ValueError as refused:
-            raise not_an_array(self.who, name, value, refused) from None
+        a = as_array(self.who, name, value)
         if a.dtype.kind not in "bui" or a.dtype.itemsize > 1:
             raise TypeError(f"{self.who}: {name} has dtype {a.dtype}; give booleans (or bytes), such as {name} != 0")
         self.broadcasts(name, a.shape, shape)
@@ -327,21 +356,11 @@ class Arguments:
 
     def number(self, name, value):
         """A scalar argument as a float."""
-        if isinstance(value, (str, bytes)):
-            raise TypeError(f"{self.who}: {name}: expected a number, not {value!r}")
-        try:
-            return float(value)
-        except OverflowError:
-            return np.inf if value > 0 else -np.inf
-        except (TypeError, ValueError):
-            raise TypeError(f"{self.who}: {name}: expected a number, not {value!r}") from None
+        return number(self.who, name, value)
 
     def length(self, axis, shape):
         """How long an axis is."""
-        try:
-            return shape[operator.index(axis)]
-        except (IndexError, TypeError):
-            raise ValueError(f"{self.who}: axis: {axis!r} is none of an array of {len(shape)} dimensions") from None
+        return shape[axis_number(self.who, axis, len(shape))]
 
     def parameters(self, given, mode, shape):
         """All parameters of the activation, in order: floats, or arrays that broadcast to `shape`."""
@@ -374,13 +393,14 @@ class Arguments:
 
     def outputs(self, out, names, shapes, dtype):
         """Check what was given for `out`; a tuple with None for what is to be made."""
+        given = out
         if out is None:
             out = (None,) * len(names)
         elif not isinstance(out, tuple):
             out = (out,)
         if len(out) != len(names):
             wanted = f"a tuple ({', '.join(names)}) of {len(names)} arrays" if len(names) > 1 else "one array"
-            raise TypeError(f"{self.who}: out: expected {wanted}, not {len(out)}")
+            raise TypeError(f"{self.who}: out: expected {wanted}, not {kind_of(given)}")
         for name, a, shape in zip(names, out, shapes, strict=True):
             if a is None:
                 continue
@@ -396,9 +416,9 @@ class Arguments:
                 raise TypeError(f"{self.who}: out has dtype {a.dtype} for {name}, which does not hold the result; give {dtype}")
             if overlaps_itself(a):
                 raise ValueError(f"{self.who}: out: elements of {name} share memory; give an array of its own")
-        given = [a for a in out if a is not None]
-        for i, a in enumerate(given):
-            if any(_share(a, b) for b in given[:i]):
+        arrays = [a for a in out if a is not None]
+        for i, a in enumerate(arrays):
+            if any(_share(a, b) for b in arrays[:i]):
                 raise ValueError(f"{self.who}: out: {' and '.join(names)} share memory; give arrays of their own")
         return out
 

@@ -280,6 +280,7 @@ def test_ufunc_whatever_the_environment_says(backend):
         ("FASTACT_NUM_THREADS", "-1"),
         ("FASTACT_NUM_THREADS", "1.5"),
         ("FASTACT_NUM_THREADS", "²"),
+        pytest.param("FASTACT_NUM_THREADS", "9" * 5000, id="FASTACT_NUM_THREADS-5000 digits"),
         ("FASTACT_TUNING", "/no/such/file"),
         *[
             pytest.param("FASTACT_SPIN_US", us, marks=pytest.mark.skipif(not support.HAS_EXTENSION, reason="the extension's pool"))
@@ -337,7 +338,9 @@ def test_shipped_tuning_table():
 
 @pytest.mark.parametrize(
     "text", ["{", "[]", '{"ns_per_element": {"relu": 5}}', '{"ns_per_element": {"relu": {"value": {"float32": {"cython-v3": "a"}}}}}',
-             '{"ns_per_element": {}, "hot_ns": "a", "cold_ns": 1}', '{"ns_per_element": {}, "stream_bytes": -1}'],
+             '{"ns_per_element": {}, "hot_ns": "a", "cold_ns": 1}', '{"ns_per_element": {}, "stream_bytes": -1}',
+             '{"ns_per_element": {}, "stream_bytes": 1e300}', '{"ns_per_element": {}, "hot_ns": 1e18, "cold_ns": 1}',
+             pytest.param("[" * 100_000, id="deep")],
 )  # fmt: skip
 def test_a_broken_tuning_table_of_the_user_is_passed_over(text, tmp_path):
     (tmp_path / "tuning.json").write_text(text)

@@ -77,6 +77,31 @@ def test_numbers_that_do_not_fit(record, mode):
             support.call(record, mode, arrays)
 
 
+@ROWS
+def test_whole_numbers_beyond_any_float(record, mode):
+    for bad in (10**400, [1, -(10**400)]):
+        with pytest.raises(TypeError, match=rf"{record.name}.*: {catalog.INPUTS[mode][0]} has a whole number that is too large for a float"):
+            support.call(record, mode, [bad] * len(catalog.INPUTS[mode]))
+
+
+@ROWS
+def test_what_is_no_out(record, mode):
+    arrays = support.inputs(record, mode, support.sample(3, np.float64))
+    two = r"a tuple \(y, dy\) of two arrays"
+    listed, three = (two, two) if catalog.OUTPUTS[mode] == 2 else ("an array", "one array")
+    for out, words in (([np.zeros(3)] * catalog.OUTPUTS[mode], f"{listed}, not list"), ((np.zeros(3),) * 3, f"{three}, not a tuple of 3")):
+        with pytest.raises(TypeError, match=rf"^{record.name}.*: out: expected {words}$"):
+            support.call(record, mode, arrays, out=out)
+
+
+@pytest.mark.parametrize("record", support.by_name(support.PARAMETRIC))
+def test_a_time_is_no_parameter(record):
+    for time in (np.timedelta64(3), np.timedelta64(3, "s"), np.datetime64(3, "s"), np.ones(2, "m8[s]")):
+        for p in record.given("value"):
+            with pytest.raises(TypeError, match=f"{record.name}: {p.name}: expected a real number"):
+                fastact.get(record.name)(np.ones(2), **{p.name: time})
+
+
 @pytest.mark.skipif(np.dtype(np.longdouble).itemsize == 8, reason="this machine's long double is float64")
 @ROWS
 def test_long_double_is_refused(record, mode):

@@ -218,21 +218,27 @@ def test_other_dtypes():
     [
         (lambda: fastact.glu(np.ones(3)), ValueError, "length 3 along axis -1"),
         (lambda: fastact.glu(np.ones((2, 3)), axis=2), ValueError, "axis: 2"),
-        (lambda: fastact.glu(np.ones(2), axis="x"), ValueError, "axis: 'x'"),
-        (lambda: fastact.glu(np.float64(1)), ValueError, "axis: -1 is none of an array of 0 dimensions"),
+        (lambda: fastact.glu(np.ones(2), axis=5), np.exceptions.AxisError, "axis: 5 is out of bounds for an array of 1 dimension"),
+        (lambda: fastact.glu(np.ones(2), axis="x"), TypeError, "axis: expected a whole number, not 'x'"),
+        (lambda: fastact.glu(np.ones(2), axis=0.0), TypeError, "axis: expected a whole number, not 0.0"),
+        (lambda: fastact.glu(np.ones(2), axis=None), TypeError, "axis: expected a whole number, not None"),
+        (lambda: fastact.glu(np.float64(1)), np.exceptions.AxisError, "axis: -1 is out of bounds for an array of 0 dimensions"),
         (lambda: fastact.glu(np.ones(2), "third"), ValueError, "gate: 'third' is no half"),
         (lambda: fastact.glu(np.ones(2), np.ones(3)), ValueError, "value has shape"),
         (lambda: fastact.glu(np.ones(2), np.ones(2), axis=0), TypeError, "axis says where"),
         (lambda: fastact.glu(np.ones(2), np.ones(2), limit=-1.0), ValueError, "limit: -1.0 is not positive"),
         (lambda: fastact.glu(np.ones(2), np.ones(2), limit=np.nan), ValueError, "limit: nan is not positive"),
-        (lambda: fastact.glu(np.ones(2), axis=slice(None)), ValueError, "axis: slice"),
-        (lambda: fastact.glu(np.ones(2), axis=np.array([0, 0])), ValueError, "axis: array"),
+        (lambda: fastact.glu(np.ones(2), axis=slice(None)), TypeError, "axis: expected a whole number, not slice"),
+        (lambda: fastact.glu(np.ones(2), axis=np.array([0, 0])), TypeError, "axis: expected a whole number, not array"),
         (lambda: fastact.glu(np.ones(2), np.ones(2), value_offset="x"), TypeError, "value_offset: expected a number"),
         (lambda: fastact.glu(np.ones(2), value_offset=None), TypeError, "value_offset: expected a number"),
         (lambda: fastact.glu(np.ones(2), value_offset=np.zeros(2)), TypeError, "value_offset: expected a number"),
+        (lambda: fastact.glu(np.ones(2), np.ones(2), limit=np.timedelta64(3)), TypeError, "limit: expected a number"),
         (lambda: fastact.glu(np.ones(2), np.ones(2), slope=1.0), TypeError, "no argument 'slope'"),
         (lambda: fastact.glu(np.ones(2) * 1j, np.ones(2)), TypeError, "value is complex"),
         (lambda: fastact.glu(["a"], ["b"]), TypeError, "value has dtype"),
+        (lambda: fastact.glu([10**400, 1], [1, 1]), TypeError, "value has a whole number that is too large"),
+        (lambda: fastact.glu(np.ones(2), np.ma.masked_array([1.0, 2.0], [0, 1])), TypeError, "gate has masked elements"),
         (lambda: fastact.glu([[1], [2, 3]]), ValueError, "value is ragged"),
         (lambda: fastact.glu.backward(np.ones(3), np.ones(2), np.ones(2)), ValueError, r"grad_output has shape \(3,\)"),
         (lambda: fastact.gated("no such thing"), LookupError, "no such thing"),
@@ -261,7 +267,13 @@ def test_bad_out_is_not_written_to():
         with pytest.raises(error, match=words):
             fastact.glu(value, gate, out=out)
     same = np.zeros((2, 4))
-    for out, words in [((same, same), "share memory"), (same, "expected a tuple"), ((same, np.zeros(3)), "dgate")]:
+    for out, words in [
+        ((same, same), "share memory"),
+        (same, r"expected a tuple \(dvalue, dgate\) of 2 arrays, not ndarray"),
+        ([same, same.copy()], r"expected a tuple \(dvalue, dgate\) of 2 arrays, not list"),
+        ((same,) * 3, "not a tuple of 3"),
+        ((same, np.zeros(3)), "dgate"),
+    ]:
         with pytest.raises((ValueError, TypeError), match=words):
             fastact.glu.backward(value, value, gate, out=out)
     assert not locked.any() and not repeated.any() and not sliding.any() and not same.any()

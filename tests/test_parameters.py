@@ -159,6 +159,7 @@ def test_those_without_say_so(record):
         (lambda f, x: f(x, x, accuracy="high", parameters=True), ValueError, "accuracy: 'high' is not to be had"),
         (lambda f, x: f(x, output=x, parameters=True), TypeError, "an output does not do"),
         (lambda f, x: f(x, x, 0.1, negative_slope=0.2, parameters=True), TypeError, "given twice"),
+        (lambda f, x: f(x, x, parameters=np.ones(2)), TypeError, "parameters: expected True or False"),
         (lambda f, x: f(x, x, 0.1, 0.2, parameters=True), TypeError, "4 positional arguments"),
         (lambda f, x: f(x, x, slope=0.2, parameters=True), TypeError, "no argument 'slope'"),
         (lambda f, x: f(x, x, np.ones(7), parameters=True), ValueError, "negative_slope has shape"),
