@@ -1,5 +1,5 @@
 """The NumPy ufuncs of all activations and modes, by their names: ``fastact.ufuncs.relu``, ``fastact.ufuncs.gelu_grad``. Pickle finds
-them here."""
+them here, by name; so ufuncs of one's own activations, which are in no module, can't be pickled, but the activations can."""
 
 from . import callables, catalog
 

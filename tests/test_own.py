@@ -307,6 +307,8 @@ def test_pickle_and_warmup():
     for g in (pickle.loads(pickle.dumps(f)), pickle.loads(pickle.dumps(f.grad))):
         same = f if g.mode == "value" else f.grad
         support.same_bits(g(x, 2.0), same(x, 2.0))
+    with pytest.raises(pickle.PicklingError):  # pickle looks a ufunc up by its name, and nothing else
+        pickle.dumps(f.ufunc)
     assert fastact.warmup(f, dtype="float32", mode="value") in (0, 1)
     assert fastact.explain(f, x).activation == "sinlu"
 
