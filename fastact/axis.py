@@ -251,14 +251,14 @@ def _is_plain(a, like):
     )
 
 
-def _along(who, operation, x, g, axis, where, out, dtype, lengths, sign=1.0, temperature=1.0, keepdims=False, names=("x", "grad_output")):
+def _along(who, operation, x, g, axis, where, out, dtype, lengths, sign=1.0, temperature=1.0, keepdims=False, name="x"):
     """The whole of a call: check the arguments, lay the rows out, run, and give the result."""
     usual = where is None and dtype is None and lengths is None and type(temperature) is float and temperature == 1
     if usual and type(x) is np.ndarray and x.dtype.char in "fd" and operation != "logsumexp":
         found = _quick(operation, x, g, axis, out, sign)
         if found is not None:
             return found
-    x = _array(who, names[0], x)
+    x = _array(who, name, x)
     reduces = operation == "logsumexp"
     result = _wanted(who, dtype, x)
     if g is not None:
@@ -268,7 +268,7 @@ def _along(who, operation, x, g, axis, where, out, dtype, lengths, sign=1.0, tem
         try:
             g = g if g.shape == x.shape else np.broadcast_to(g, x.shape)
         except ValueError:
-            raise ValueError(f"{who}: {names[1]}: shape {g.shape} does not fit that of {names[0]}, {x.shape}") from None
+            raise ValueError(f"{who}: grad_output: shape {g.shape} does not fit that of {name}, {x.shape}") from None
     precision = _precision(result)
     if dtype is not None:
         x, g = _within(x, precision), _within(g, precision)
@@ -542,7 +542,7 @@ def _backward_of(function, operation, sign, formula, example):
     def backward(grad_output, output, axis=-1, *, temperature=1.0, where=None, out=None, dtype=None, lengths=None):
         if grad_output is None:  # which would mean a forward pass
             raise TypeError(f"{who}: grad_output: expected real numbers, not None")
-        return _along(who, operation, output, grad_output, axis, where, out, dtype, lengths, sign, temperature, names=("output", "grad_output"))
+        return _along(who, operation, output, grad_output, axis, where, out, dtype, lengths, sign, temperature, name="output")
 
     backward.__doc__ = _BACKWARD.format(name=function.__name__, formula=formula, example=example)
     _attach(function, backward)
@@ -882,9 +882,7 @@ def _gumbel_backward(grad_output, output, axis=-1, *, temperature=1.0, out=None,
     who = "gumbel_softmax.backward"
     if grad_output is None:
         raise TypeError(f"{who}: grad_output: expected real numbers, not None")
-    return _along(
-        who, "softmax_backward", output, grad_output, axis, None, out, dtype, None, 1.0, temperature, names=("output", "grad_output")
-    )
+    return _along(who, "softmax_backward", output, grad_output, axis, None, out, dtype, None, 1.0, temperature, name="output")
 
 
 _gumbel_backward.__doc__ = softmax.backward.__doc__.partition("Examples")[0].replace("of softmax", "of gumbel_softmax (soft)")

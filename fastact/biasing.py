@@ -60,7 +60,7 @@ class Bias:
         Raises
         ------
         TypeError
-            An input is not real, the mask is not boolean, or an argument is unknown.
+            An input is not real or has masked elements, the mask is not boolean, or an argument is unknown.
         ValueError
             The shapes do not fit, or `out` can't be written to.
 

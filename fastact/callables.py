@@ -308,7 +308,7 @@ class Function(Runner):
                 quiet = False  # theirs are their own
             elif out is None and options.get("where", True) is not True:
                 if "out" not in kwargs:
-                    _warn(f"'where' used without 'out': where it is False, {self.__qualname__} leaves uninitialized memory; if that is meant, give out=None")
+                    _warn(f"'where' used without 'out': elsewhere {self.__qualname__} leaves uninitialized memory; if that is meant, give out=None")
                 options["out"] = (None,) * ufunc.nout
             with np.errstate(over="ignore", under="ignore") if quiet else contextlib.nullcontext():
                 return executor.failures.raising(ufunc, operands, options)

@@ -264,7 +264,7 @@ def _docstring(unit):
     Raises
     ------
     TypeError
-        An input is not real, or an argument is unknown.
+        An input is not real or has masked elements, or an argument is unknown.
     ValueError
         The shapes differ, there are no two halves, or `out` can't be written to.
 

@@ -437,7 +437,7 @@ def is_half(dtype):
 
 
 def takes(dtype, result):
-    """Whether an output may have this dtype, for a result that is a float; that float16 and bfloat16 may be each other's, NumPy does not say."""
+    """Whether an output may have this dtype, for floats; that float16 and bfloat16 may be each other's, NumPy does not say."""
     return is_half(dtype) or np.can_cast(result, dtype, "same_kind")
 
 

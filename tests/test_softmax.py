@@ -472,7 +472,7 @@ def test_a_narrower_dtype_is_computed_in_float32(name, axis):
                 right = function.backward(single_g, y, axis).astype(dtype)
             for given in (g, g.astype(swapped)):
                 with np.errstate(all="raise"):
-                    support.same_bits(function.backward(given, y.astype(swapped), axis, dtype=dtype), right, f"{function.__name__}.backward")
+                    support.same_bits(function.backward(given, y.astype(swapped), axis, dtype=dtype), right, function.__name__)
     with np.errstate(all="raise"):
         fastact.softmax.backward(np.array([1e39, 2.0]), np.array([0.5, 0.5]), dtype=np.float32)
         assert fastact.softmax(np.array([1e39, 2e39]), dtype=np.float32).tolist() == [0.5, 0.5]
