@@ -4,8 +4,8 @@
     python3 ci/website.py --here          with the Python that runs this: what docs/conf.py imports must be there
     python3 ci/website.py --here --quick  without executing the notebooks
 
-Examples in Markdown are blocks marked ``python``, which must run, and ``pycon``, which must print what they show. The blocks of a page share
-their names. ``<!-- needs PACKAGE -->`` above a block leaves it out, and says so, where that package is not installed.
+Examples in Markdown, the README's too, are blocks marked ``python``, which must run, and ``pycon``, which must print what they show. The blocks
+of a page share their names. ``<!-- needs PACKAGE -->`` above a block leaves it out, and says so, where that package is not installed.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def examples():
     parser, runner = doctest.DocTestParser(), doctest.DocTestRunner(optionflags=FLAGS, verbose=False)
     here = os.getcwd()
     warnings.simplefilter("error")  # as in the tests
-    for page in sorted([DOCS / "index.md", *DOCS.glob("guides/*.md")]):
+    for page in sorted([ROOT / "README.md", DOCS / "index.md", *DOCS.glob("guides/*.md")]):
         names = {"__name__": "__main__"}
         for language, needs, line, code in blocks(page.read_text(encoding="utf-8")):
             if needs and not _installed(needs):
