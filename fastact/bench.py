@@ -29,6 +29,8 @@ MODES = ("value", "value_and_grad")
 ROUNDS = 7
 BATCH_SECONDS = 0.005
 REST_SECONDS = 0.001  # the threads of the contender before go to sleep meanwhile
+WARM_CALLS = 3  # before anything is timed, at least: the third finds the memory that the first has given back
+LEAST_CALLS = 2  # of a batch
 STALLED, RETRIES = 3, 2  # a batch that takes so many times the best one lost its processor: it is repeated, so often at most
 
 
@@ -130,9 +132,9 @@ def alternate(contenders, rounds=ROUNDS, seconds=BATCH_SECONDS, rest=REST_SECOND
         About how long a batch is.
     rest : float
         Pause before each batch, repeated while threads of this process still work: those of OpenMP spin for milliseconds after a call
-        (torch's for 6 to 9), and would take a processor from who is next. A batch begins with as many calls that are not timed: behind a
-        pause it takes some 2 ms until a call is as fast as it will be (1 M float16, elu: 0.41 ms, the eighth call 0.25), and behind
-        torch longest.
+        (torch's for 6 to 9), and would take a processor from who is next. A batch begins with as many calls that are not timed, and
+        `WARM_CALLS` at least: behind a pause it takes some 2 ms until a call is as fast as it will be (1 M float16, elu: 0.41 ms, the
+        eighth call 0.25), and behind torch longest; and the first results of a loop go into memory that the system has yet to map.
 
     Returns
     -------
@@ -142,20 +144,19 @@ def alternate(contenders, rounds=ROUNDS, seconds=BATCH_SECONDS, rest=REST_SECOND
     timers, numbers = {}, {}
     with np.errstate(all="ignore"):
         for name, contender in contenders.items():
-            timers[name] = timeit.Timer(contender.statement, contender.setup, globals=contender.names).timeit
-            timers[name](1)
-            number, spent = 1, timers[name](1)
+            timer = _timer(contender, WARM_CALLS)
+            number, spent = 1, timer(1)
             while spent < seconds / 4 and number < 10_000_000:
                 number *= 4
-                spent = timers[name](number)
-            numbers[name] = max(1, round(number * seconds / spent))
+                spent = timer(number)
+            numbers[name] = max(LEAST_CALLS, round(number * seconds / spent))
+            timers[name] = _timer(contender, max(WARM_CALLS, numbers[name]))
         samples = {name: [] for name in contenders}
         order, generator = list(contenders), random.Random(0)
         for _ in range(rounds):
             generator.shuffle(order)  # not turned: then the same one would always follow the same
             for name in order:
                 _rest(rest)
-                timers[name](numbers[name])
                 spent = timers[name](numbers[name])
                 for _ in range(RETRIES):
                     if not samples[name] or spent < STALLED * min(samples[name]) * numbers[name]:
@@ -163,6 +164,12 @@ def alternate(contenders, rounds=ROUNDS, seconds=BATCH_SECONDS, rest=REST_SECOND
                     spent = min(spent, timers[name](numbers[name]))
                 samples[name].append(spent / numbers[name])
     return samples
+
+
+def _timer(contender, warm):
+    """The seconds of a number of calls, after `warm` others in the same scope: results that are held, and memory given back, are then as in a loop."""
+    first = f"{contender.setup}\nfor _ in range({warm}):\n{textwrap.indent(contender.statement, '    ')}"
+    return timeit.Timer(contender.statement, first, globals=contender.names).timeit
 
 
 def _rest(seconds):

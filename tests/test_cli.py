@@ -8,13 +8,15 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+import weakref
 
 import numpy as np
 import pytest
 import support
 
 import fastact
-from fastact import catalog, cli, completion, vendoring
+from fastact import bench, catalog, cli, completion, vendoring
 
 COMMANDS = {name: made for name, (made, _) in completion.commands(cli.parser()).items()}
 
@@ -121,6 +123,34 @@ def test_the_picture_is_where_it_says(capsys, tmp_path):
 def test_warmup_of_nothing(capsys):
     assert run("warmup", "relu", "--dtype", "float32", "--mode", "value", "--json") == cli.OK
     assert json.loads(capsys.readouterr().out)["kernels"] >= 0
+
+
+# --- Measuring -----------------------------------------------------------------------------------------------------------
+
+
+class Result:
+    """Something that takes memory, as an array does."""
+
+
+def test_a_batch_measures_what_a_loop_does():
+    held, free = [0], [0]
+
+    def give_back():
+        held[0] -= 1
+        free[0] = free[0] + 1 if held[0] else 0  # once nothing is held, all of it goes back to the system
+
+    def call():
+        if free[0]:
+            free[0] -= 1
+        else:
+            time.sleep(0.003)  # memory that has yet to be mapped
+        result = Result()
+        weakref.finalize(result, give_back)
+        held[0] += 1
+        return result
+
+    samples = bench.alternate({"new": bench.Contender("y = f()", {"f": call})}, rounds=3, seconds=0.004)
+    assert max(samples["new"]) < 0.001
 
 
 # --- Completion ----------------------------------------------------------------------------------------------------------
