@@ -101,9 +101,28 @@ def show_pairs(pairs):
         print(f"{name.ljust(width)}  {value}")
 
 
+def writable(path):
+    """The path of a file that is to be written; says before anything is computed that it can't be."""
+    path = pathlib.Path(path)
+    folder = path.parent
+    if path.is_dir():
+        raise Failure(f"{path} can't be written: it is a folder")
+    if not folder.is_dir():
+        raise Failure(f"{path} can't be written: there is no folder {folder}")
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise Failure(f"{path} can't be written: permission denied")
+    return path
+
+
+def _make_folder(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failure(f"{folder} can't be made: {error.strerror or error}") from None
+
+
 def write(path, text):
     try:
-        pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
         pathlib.Path(path).write_text(text, encoding="utf-8")
     except OSError as error:
         raise Failure(f"{path} can't be written: {error.strerror or error}") from None
@@ -156,14 +175,11 @@ def _publish(options, found):
 
 
 def _choose_files(options):
-    """Where the page and its figures go; says before anything is measured that they can't go there."""
+    """Where the page and its figures go."""
     stem = pathlib.Path(options.output)
     if stem.suffix in (".html", ".json"):
         stem = stem.with_suffix("")
-    options.files = [stem.with_name(stem.name + suffix) for suffix in (".html", ".json")]
-    folder = options.files[0].parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise Failure(f"{folder} is not a folder that can be written to")
+    options.files = [writable(stem.with_name(stem.name + suffix)) for suffix in (".html", ".json")]
 
 
 def _write_report(options, found):
@@ -191,18 +207,22 @@ def report_command(options):
     if options.output == "-":
         print(page, end="")
     else:
-        write(options.output, page)
+        write(writable(options.output), page)
         print(f"The report page is {pathlib.Path(options.output).resolve()}")
 
 
 def tune(options):
-    """Measure the tuning table for this machine."""
+    """Measure the tuning table for this machine: takes a minute, and ten where Numba has to compile its kernels first."""
     from . import tune as tuning
 
     if options.shipped and options.output:
         raise Failure("give --shipped or -o FILE, not both", USAGE)
     shipped = pathlib.Path(__file__).with_name("tuning.json")
     path = shipped if options.shipped else pathlib.Path(options.output or settings.cache_folder() / "tuning.json")
+    if str(path) != "-":
+        if not options.output and not options.shipped:
+            _make_folder(path.parent)
+        writable(path)
     try:
         with progress("tuning") as show:
             table = tuning.measure(show, machine=not options.shipped)
@@ -330,15 +350,11 @@ def plot(options):
     from . import plotting
 
     names = _known(options.names)
-    path = pathlib.Path(options.output)
-    if path.is_dir():
-        raise Failure(f"{path} can't be written: it is a folder")
+    path = writable(options.output)
     if not path.suffix:
-        path = path.with_name(f"{path.name}.png")  # as matplotlib would name it
+        path = writable(path.with_name(f"{path.name}.png"))  # as matplotlib would name it
     try:
-        import matplotlib
-
-        matplotlib.use("agg")
+        plotting.needs_matplotlib().switch_backend("agg")
         plotting.plot(*names, span=options.span, derivative=not options.value_only, dark=options.dark, path=path)
     except OSError as error:
         raise Failure(f"{path} can't be written: {error.strerror or error}") from None

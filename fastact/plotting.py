@@ -10,7 +10,8 @@ COLORS = ("#2a78d6", "#d9662b", "#1d9a6c", "#a04fc4", "#b58900", "#c6397b")  # l
 _SPAN = 6.0
 
 
-def _needs_matplotlib():
+def needs_matplotlib():
+    """matplotlib's pyplot, or an error that says how to get it."""
     try:
         import matplotlib.pyplot
     except ImportError:
@@ -92,7 +93,7 @@ def plot(*activations, span=None, derivative=True, axes=None, dark=None, path=No
     records = [record_of(a) for a in activations]
     if not records:
         raise TypeError("activations: name at least one, such as plot('gelu')")
-    pyplot = _needs_matplotlib()
+    pyplot = needs_matplotlib()
     low, high = _window(records, span)
     if axes is not None:
         return _draw(records, low, high, derivative, axes, path)
@@ -152,7 +153,7 @@ def bars(layers, axes=None):
     if not layers:
         raise ValueError("nothing was seen that could be drawn")
     if axes is None:
-        _, axes = _needs_matplotlib().subplots(figsize=(6.4, 0.8 + 0.6 * len(layers)), layout="constrained")
+        _, axes = needs_matplotlib().subplots(figsize=(6.4, 0.8 + 0.6 * len(layers)), layout="constrained")
     at = np.arange(len(layers))
     for j, (name, share) in enumerate((("dead", [h.dead for h in layers]), ("saturated", [h.saturated for h in layers]), ("gain", [h.gain for h in layers]))):
         axes.barh(at + 0.25 * (j - 1), share, height=0.22, label=name, color=COLORS[(1, 4, 0)[j]])

@@ -107,9 +107,13 @@ def test_report_reads_what_bench_writes(tmp_path, capsys, monkeypatch):
     assert "nowhere.json" in capsys.readouterr().err
 
 
-def test_output_that_can_not_be_written_is_said_first(capsys):
-    assert run("bench", "-o", "no/such/folder/page.html") == cli.FAILED
-    assert "folder" in capsys.readouterr().err
+@pytest.mark.parametrize("command", ["bench relu", "demo", "tune", "plot relu"])
+def test_output_that_can_not_be_written_is_said_first(command, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "progress", None)  # nothing is to be measured
+    monkeypatch.chdir(tmp_path)
+    assert run(*command.split(), "-o", "no/such/folder/page.html") == cli.FAILED
+    assert "there is no folder" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_picture_is_where_it_says(capsys, tmp_path):
