@@ -342,7 +342,16 @@ def warmup(options):
     elif count:
         print(f"{count} kernels are ready after {seconds:.1f} s, and cached in {settings.cache_folder()}")
     else:
-        print("Nothing had to be compiled: every call has a compiled kernel that is at least as fast.")
+        print(f"Nothing was compiled: {_why_nothing()}.")
+
+
+def _why_nothing():
+    setting = dispatch.get_backend()
+    if setting == "numpy":
+        return "the backend that is set is numpy"
+    if cython.available():
+        return "every call has a compiled kernel" + (" that is at least as fast" if numba.available() and setting == "auto" else "")
+    return "neither the extension nor Numba is installed, so that calls run over NumPy"
 
 
 def plot(options):

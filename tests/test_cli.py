@@ -17,6 +17,7 @@ import support
 
 import fastact
 from fastact import bench, catalog, cli, completion, vendoring
+from fastact.backends import cython, numba
 
 COMMANDS = {name: made for name, (made, _) in completion.commands(cli.parser()).items()}
 
@@ -127,6 +128,17 @@ def test_the_picture_is_where_it_says(capsys, tmp_path):
 def test_warmup_of_nothing(capsys):
     assert run("warmup", "relu", "--dtype", "float32", "--mode", "value", "--json") == cli.OK
     assert json.loads(capsys.readouterr().out)["kernels"] >= 0
+
+
+def test_warmup_says_why_nothing_was_compiled(capsys, monkeypatch):
+    with fastact.use_backend("numpy"):
+        assert run("warmup", "relu") == cli.OK
+    assert "is set is numpy" in capsys.readouterr().out
+    monkeypatch.setattr(numba, "available", lambda: False)
+    for there, told in ((True, "every call has a compiled kernel.\n"), (False, "neither the extension nor Numba is installed")):
+        monkeypatch.setattr(cython, "available", lambda there=there: there)
+        assert run("warmup", "relu") == cli.OK
+        assert told in capsys.readouterr().out
 
 
 # --- Measuring -----------------------------------------------------------------------------------------------------------
