@@ -320,7 +320,7 @@ def find(name, like=None):
         There is no such activation; the message lists close names, or the libraries that have it.
     """
     if not isinstance(name, str):
-        raise TypeError(f"name: expected the name of an activation, such as 'relu', not {type(name).__name__}")
+        raise TypeError(f"name: expected the name of an activation, such as 'relu', not {name!r}{_hint(name)}")
     if like is not None:
         return _find_like(name, like)
     record = _aliases().get(_plain(name))
@@ -331,6 +331,36 @@ def find(name, like=None):
         with contextlib.suppress(LookupError):
             return _find_like(stem, library)
     return _unknown(name)
+
+
+def given(activation):
+    """The record of what a user gives as ``activation``: one of the callables that have a mode of one record, or a name.
+
+    Raises
+    ------
+    TypeError
+        It is something else, such as a gated unit or a function of NumPy.
+    LookupError
+        There is no activation of this name.
+    """
+    if isinstance(activation, str):
+        return find(activation)
+    record = getattr(activation, "record", None)
+    if isinstance(record, Record) and hasattr(activation, "mode"):
+        return record
+    raise TypeError(f"activation: expected an activation or its name, not {activation!r}{_hint(activation)}")
+
+
+def _hint(function):
+    """What to give in place of something that is no name of an activation."""
+    name, record = getattr(function, "__name__", ""), getattr(function, "record", None)
+    if not callable(function):
+        return ""
+    if isinstance(record, Record):  # of a mode, or of what is around an activation: a gate, a bias
+        return f"; its activation is {record.name!r}"
+    if name in AXIS:
+        return ", which works along an axis"
+    return f"; give {find(name).name!r}" if known(name) else "; fastact.activation makes one of a function"
 
 
 def _find_like(name, like):

@@ -402,11 +402,6 @@ def asymptote(value, side):
     return a, 0.0 if abs(b) < 1e-5 else b
 
 
-def record_of(activation):
-    """The record of an activation or of its name."""
-    return getattr(activation, "record", None) or catalog.find(activation)
-
-
 def values(record, dtype="float64", parameters=None):
     """``x -> (value, derivative)`` of a record by NumPy, which compiles nothing."""
     from .backends import numpy as backend
@@ -443,7 +438,7 @@ def check(activation):
     >>> report.passed, report.kinks
     (True, [(0.0, 0.0, 0.0, 1.0)])
     """
-    record = record_of(activation)
+    record = catalog.given(activation)
     both = values(record)
     problems = []
     definition_ = getattr(record.formula, "custom", None)

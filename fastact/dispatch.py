@@ -368,7 +368,7 @@ def explain(activation, x=None, *, mode="value", dtype=None, accuracy=None):
       threads  1
       path     general: list becomes an array first
     """
-    record = getattr(activation, "record", None) or catalog.find(activation)
+    record = catalog.given(activation)
     mode = getattr(activation, "mode", mode) if mode == "value" else mode
     if not isinstance(mode, str) or mode not in record.modes:
         raise ValueError(f"mode: {record.name} has no mode {mode!r}; give one of {', '.join(record.modes)}")

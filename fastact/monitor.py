@@ -14,7 +14,7 @@ import numpy as np
 
 from . import catalog, dispatch
 from .backends import cython
-from .checking import record_of, values
+from .checking import values
 from .pipeline import is_half
 
 _BLOCK = 65_536  # entries whose derivatives are in memory at a time
@@ -225,7 +225,7 @@ def health(activation, preactivations, axis=0, *, threshold=0.01):
     if not x.size:
         raise ValueError(f"preactivations: there are no samples in an array of shape {x.shape}")
     x = np.moveaxis(x, axes, range(len(axes)))
-    tally = _Tally(record_of(activation), x.shape[len(axes) :], _number(threshold))
+    tally = _Tally(catalog.given(activation), x.shape[len(axes) :], _number(threshold))
     tally.add(x.reshape(math.prod(x.shape[: len(axes)]), -1))
     return tally.result()
 

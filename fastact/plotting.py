@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from .checking import asymptote, record_of, values
+from . import catalog
+from .checking import asymptote, values
 
 COLORS = ("#2a78d6", "#d9662b", "#1d9a6c", "#a04fc4", "#b58900", "#c6397b")  # legible on white and on black
 _SPAN = 6.0
@@ -90,7 +91,7 @@ def plot(*activations, span=None, derivative=True, axes=None, dark=None, path=No
     >>> import fastact
     >>> axes = fastact.plot("gelu", "silu")  # doctest: +SKIP
     """
-    records = [record_of(a) for a in activations]
+    records = [catalog.given(a) for a in activations]
     if not records:
         raise TypeError("activations: name at least one, such as plot('gelu')")
     pyplot = needs_matplotlib()
@@ -171,7 +172,7 @@ _WIDTH, _HEIGHT = 220, 132
 
 def svg(activation, span=None):
     """A small picture of value and derivative as SVG; its ink is the text's colour, so that it fits light and dark pages."""
-    record = record_of(activation)
+    record = catalog.given(activation)
     low, high = _window([record], span or 4)
     curves = [_pieces(record, which, low, high, 161) for which in (0, 1)]
     every = np.concatenate([y for pieces in curves for _, y in pieces])

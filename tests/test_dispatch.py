@@ -134,6 +134,19 @@ def test_explain(record, backend):
         assert record.name in str(found) and backend in str(found)
 
 
+@pytest.mark.parametrize("look", [fastact.explain, fastact.check, fastact.plot, lambda act: fastact.health(act, np.ones((2, 2)))])
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        (fastact.swiglu, "its activation is 'silu'"), (fastact.bias("gelu"), "its activation is 'gelu'"), (fastact.softmax, "along an axis"),
+        (np.tanh, "give 'tanh'"), (lambda x: x, "fastact.activation makes one"), (3, "not 3"),
+    ],
+)  # fmt: skip
+def test_what_is_no_activation_is_told_so(look, given, hint):
+    with pytest.raises(TypeError, match=f"^activation: expected an activation or its name.*{hint}"):
+        look(given)
+
+
 def test_explain_takes_what_a_call_takes():
     f = fastact.get(FIRST)
     for activation in (FIRST, f, f.grad):
