@@ -8,7 +8,12 @@ from . import catalog
 from .checking import asymptote, values
 
 COLORS = ("#2a78d6", "#d9662b", "#1d9a6c", "#a04fc4", "#b58900", "#c6397b")  # legible on white and on black
+# Of value and derivative; the next of them where all the colours have been used.
+STYLES = (("-", (0, (4, 2))), ((0, (6, 1, 1, 1)), (0, (2, 1.5))), ((0, (2.5, 1)), (0, (1, 2))))
 _SPAN = 6.0
+_INSIDE = 3  # of more activations the legend stands below
+_COLUMNS = 4
+_TITLE = 70  # characters have room
 
 
 def needs_matplotlib():
@@ -20,7 +25,7 @@ def needs_matplotlib():
     return matplotlib.pyplot
 
 
-def _window(records, span):
+def _window(records, span, usual=_SPAN):
     if span is not None:
         try:
             low, high = (-float(span), float(span)) if np.ndim(span) == 0 else map(float, span)
@@ -30,12 +35,17 @@ def _window(records, span):
             raise ValueError(f"span: {span!r} is not a width or a pair (low, high)")
         return low, high
     widest = max((abs(k) for r in records for k in r.kinks), default=0.0)
-    return (-max(_SPAN, 1.5 * widest), max(_SPAN, 1.5 * widest))
+    width = max(usual, 1.5 * widest)
+    lows, highs = zip(*(r.domain or (-math.inf, math.inf) for r in records), strict=True)
+    return max(-width, min(lows)), min(width, max(highs))
 
 
 def _pieces(record, which, low, high, count=801):
     """The curve as pieces between jumps of the derivative: x, y."""
     both = values(record)
+    a, b = record.domain or (low, high)
+    if max(a, low) < min(b, high):  # up to its ends, and evenly
+        low, high = max(a, low), min(b, high)
     cuts = sorted(k for k in record.kinks if low < k < high) if which else []
     found = []
     for a, b in zip([low, *cuts], [*cuts, high], strict=True):
@@ -100,34 +110,41 @@ def plot(*activations, span=None, derivative=True, axes=None, dark=None, path=No
         return _draw(records, low, high, derivative, axes, path)
     style = {None: {}, False: "default", True: "dark_background"}[dark if dark is None else bool(dark)]
     with pyplot.style.context(style), pyplot.rc_context({"figure.dpi": 130}):
-        _, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
-        return _draw(records, low, high, derivative, axes, path)
+        # What many curves are called has no room beside them.
+        rows = math.ceil((len(records) + 2) / _COLUMNS) if len(records) > _INSIDE else 0
+        _, axes = pyplot.subplots(figsize=(6.4, 4.2 + 0.19 * rows), layout="constrained")
+        return _draw(records, low, high, derivative, axes, path, below=rows > 0)
 
 
-def _draw(records, low, high, derivative, axes, path):
+def _draw(records, low, high, derivative, axes, path, below=False):
     bottom, top = -1.0, 1.0
+    reach = max(_SPAN, abs(low), abs(high))
     several = len(records) > 1
     ink = axes.xaxis.label.get_color()
     for i, record in enumerate(records):
         color = COLORS[i % len(COLORS)]
+        styles = STYLES[i // len(COLORS) % len(STYLES)]
         for which in range(1 + derivative):
             pieces = _pieces(record, which, low, high)
             for j, (x, y) in enumerate(pieces):
-                words = (record.name if which == 0 else f"{record.name}, derivative") if j == 0 else None
-                kind = {"linewidth": 2.0} if which == 0 else {"linewidth": 1.4, "linestyle": (0, (4, 2))}
+                words = record.name if which == 0 else None if several else f"{record.name}, derivative"
                 shade = color if several or which == 0 else COLORS[1]
-                axes.plot(x, y, color=shade, label=words, **kind)
+                axes.plot(x, y, color=shade, label=None if j else words, linewidth=(2.0, 1.4)[which], linestyle=styles[which])
             every = np.concatenate([y for _, y in pieces])
-            every = np.clip(every[np.isfinite(every)], low, high)
+            every = np.clip(every[np.isfinite(every)], -reach, reach)
             if every.size:
                 bottom, top = min(bottom, every.min()), max(top, every.max())
         kinks = np.array([k for k in record.kinks if low <= k <= high])
         if kinks.size:
-            label = "kink" if not several or i == len(records) - 1 else None
-            axes.plot(kinks, values(record)(kinks)[0], "o", color=color, markersize=6, markerfacecolor=axes.get_facecolor(), label=label, zorder=5)
+            axes.plot(kinks, values(record)(kinks)[0], "o", color=color, label=None if several else "kink", zorder=5, **_ring(axes))
         for a, b, start, end in lines(record, low, high):
             x = np.array([start, end])
             axes.plot(x, a * x + b, color=ink, linewidth=0.9, linestyle=":", alpha=0.6, zorder=0)
+    if several:  # once for all of them
+        if derivative:
+            axes.plot([], [], color=ink, label="derivatives", linewidth=1.4, linestyle=STYLES[0][1])
+        if any(low <= k <= high for r in records for k in r.kinks):
+            axes.plot([], [], "o", color=ink, label="kinks", **_ring(axes))
     margin = 0.05 * (top - bottom)
     axes.set_xlim(low, high)
     axes.set_ylim(bottom - margin, top + margin)
@@ -135,8 +152,9 @@ def _draw(records, low, high, derivative, axes, path):
         line(0, color=ink, linewidth=0.6, alpha=0.35, zorder=0)
     axes.grid(alpha=0.15)
     axes.set_xlabel("x")
-    axes.set_title(", ".join(r.name for r in records) if several else _title(records[0]), fontsize="medium")
-    axes.legend(frameon=False, fontsize="small")
+    axes.set_title(_title(records), fontsize="medium")
+    place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.11), "ncols": _COLUMNS} if below else {}
+    axes.legend(frameon=False, fontsize="small", handlelength=3, **place)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     if path is not None:
@@ -144,9 +162,20 @@ def _draw(records, low, high, derivative, axes, path):
     return axes
 
 
-def _title(record):
-    text = f"{record.name}(x) = {record.definition}"
-    return text if len(text) < 70 else record.name
+def _ring(axes):
+    return {"markersize": 6, "markerfacecolor": axes.get_facecolor()}
+
+
+def _title(records):
+    if len(records) == 1:
+        text = f"{records[0].name}(x) = {records[0].definition}"
+        return text if len(text) < _TITLE else records[0].name
+    names = [r.name for r in records]
+    for shown in range(len(names), 1, -1):
+        rest = f" and {len(names) - shown} more" if shown < len(names) else ""
+        if len(", ".join(names[:shown]) + rest) < _TITLE:
+            return ", ".join(names[:shown]) + rest
+    return f"{len(names)} activations"
 
 
 def bars(layers, axes=None):
@@ -173,10 +202,11 @@ _WIDTH, _HEIGHT = 220, 132
 def svg(activation, span=None):
     """A small picture of value and derivative as SVG; its ink is the text's colour, so that it fits light and dark pages."""
     record = catalog.given(activation)
-    low, high = _window([record], span or 4)
+    low, high = _window([record], span, 4)
     curves = [_pieces(record, which, low, high, 161) for which in (0, 1)]
     every = np.concatenate([y for pieces in curves for _, y in pieces])
-    every = np.clip(every[np.isfinite(every)], low, high)
+    reach = max(4, abs(low), abs(high))
+    every = np.clip(every[np.isfinite(every)], -reach, reach)
     bottom, top = min(-0.5, float(every.min(initial=0))), max(1.2, float(every.max(initial=0)))
 
     def at(x, y):

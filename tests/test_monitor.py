@@ -334,7 +334,9 @@ def pyplot():
 def test_plot(pyplot, tmp_path):
     axes = fastact.plot("gelu", fastact.relu, dark=True, span=(-3, 4), path=tmp_path / "a.png")
     assert axes.get_xlim() == (-3, 4) and (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["gelu", "gelu, derivative", "relu", "relu, derivative", "kink"]
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["gelu", "relu", "derivatives", "kinks"]
+    axes = fastact.plot("relu")
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["relu", "relu, derivative", "kink"]
     _, own = pyplot.subplots()
     assert fastact.silu.plot(axes=own, derivative=False) is own
     found = fastact.health("relu", np.random.default_rng(0).normal(size=(20, 5)))
@@ -344,6 +346,25 @@ def test_plot(pyplot, tmp_path):
             fastact.plot("relu", span=span)
     with pytest.raises(TypeError, match="at least one"):
         fastact.plot()
+
+
+def test_plot_of_many_can_be_told_apart(pyplot):
+    names = [r.name for r in catalog.records().values() if r.domain is None][:15]
+    axes = fastact.plot(*names)
+    axes.figure.canvas.draw()
+    assert axes.get_legend().get_window_extent().y1 < axes.bbox.y0, "it stands below"
+    assert axes.title.get_window_extent().width < axes.figure.bbox.width and "more" in axes.get_title()
+    drawn = {line.get_label(): (line.get_color(), line._unscaled_dash_pattern) for line in axes.lines if line.get_label() in names}
+    assert len(drawn) == len(set(map(str, drawn.values()))) == len(names)
+
+
+def test_plot_over_the_domain(pyplot):
+    assert fastact.plot("logit").get_xlim() == (0, 1)
+    assert fastact.plot("log1p").get_xlim() == (-1, 6)
+    line = next(line for line in fastact.plot("logit", "gelu").lines if line.get_label() == "logit")
+    x, y = line.get_data()
+    np.testing.assert_allclose(x + x[::-1], 1)
+    np.testing.assert_allclose(y[1:-1] + y[::-1][1:-1], 0, atol=1e-9)
 
 
 # --- Commands ------------------------------------------------------------------------------------------------------------
