@@ -21,7 +21,7 @@ def needs_matplotlib():
     try:
         import matplotlib.pyplot
     except ImportError:
-        raise ImportError("pictures need matplotlib: pip install matplotlib, or fastact[plot]") from None
+        raise ImportError("pictures need matplotlib: pip install matplotlib") from None
     return matplotlib.pyplot
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import weakref
+import zipfile
 
 import numpy as np
 import pytest
@@ -123,6 +124,14 @@ def test_the_picture_is_where_it_says(capsys, tmp_path):
     assert "folder" in capsys.readouterr().err and not list(tmp_path.parent.glob(f"{tmp_path.name}.*"))
     assert run("plot", "relu", "-o", str(tmp_path / "curve")) == cli.OK
     assert pathlib.Path(capsys.readouterr().out.strip().removeprefix("The picture is ")).is_file()
+
+
+def test_plot_without_matplotlib_says_what_is_needed(capsys, tmp_path, monkeypatch):
+    for module in [m for m in sys.modules if m.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert run("plot", "relu", "-o", str(tmp_path / "a.png")) == cli.FAILED
+    assert "pictures need matplotlib: pip install matplotlib" in capsys.readouterr().err
 
 
 def test_warmup_of_nothing(capsys):
@@ -256,6 +265,21 @@ def test_vendored_copy_works_under_its_name(tmp_path, capsys):
         check=False,
     )
     assert done.returncode == cli.USAGE and "python -m project._act list" in done.stderr
+
+
+def test_import_from_a_zip_file(tmp_path):
+    with zipfile.ZipFile(tmp_path / "package.zip", "w") as package:
+        for file in vendoring._files(sources=False):
+            package.write(vendoring.HERE / file, pathlib.PurePath("fastact", file).as_posix())
+    code = (
+        "import fastact, numpy as np; assert 'package.zip' in fastact.__file__\n"
+        "print(fastact.explain('relu').backend, fastact.relu(np.array([-1.0, 2.0])), fastact.softmax(np.ones(2)))"
+    )
+    variables = {**os.environ, "PYTHONPATH": str(tmp_path / "package.zip"), "FASTACT_CACHE_DIR": str(tmp_path / "cache")}
+    variables.pop("FASTACT_TUNING", None)
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, env=variables, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout == f"{'numba' if numba.available() else 'numpy'} [0. 2.] [0.5 0.5]\n", done.stderr
 
 
 def test_vendor_replaces_copies_only(tmp_path, capsys):

@@ -5,7 +5,6 @@ changed formula is another file, so nothing stale is ever loaded.
 """
 
 import functools
-import os
 import sys
 import types
 
@@ -43,8 +42,9 @@ def _module(stem, text):
 
 @functools.cache
 def _fingerprint():
-    with open(os.path.join(os.path.dirname(__file__), "numba_intrinsics.py"), encoding="utf-8") as file:
-        return file.read()
+    import pkgutil  # it reads from a zip file, too
+
+    return pkgutil.get_data(__package__, "numba_intrinsics.py").decode()
 
 
 _compiled = set()
