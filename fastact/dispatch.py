@@ -142,7 +142,7 @@ def set_accuracy(name):
     ----------
     name : {"default", "high"}
         ``default`` computes float32 in float32, within the bound that each activation promises. ``high`` computes float32 in float64 and
-        rounds once: at most 0.51 ULP, at a quarter to two thirds of the speed. float64, float16 and bfloat16 are computed alike by both;
+        rounds once: at most 0.51 ULP, at 0.35 times the speed or more (median 0.58). float64, float16 and bfloat16 are computed alike by both;
         so are gates, biases, gradients of parameters and functions along an axis, and what the ufuncs compute.
 
     Raises
