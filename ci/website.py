@@ -68,6 +68,19 @@ def examples():
     return failures
 
 
+def files():
+    """Check the links of Markdown files to files of the repository, for those who read it there; the number that lead nowhere."""
+    wrong = 0
+    for page in sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), *DOCS.glob("guides/*.md"), *ROOT.glob("examples/*.md")]):
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            address = urllib.parse.urlsplit(link)
+            made = DOCS / "generated" in (page.parent / address.path).resolve().parents
+            if not address.scheme and (made or not (page.parent / address.path).exists()):
+                wrong += 1
+                print(f"{page.relative_to(ROOT)}: {link} leads nowhere in the repository")
+    return wrong
+
+
 def _installed(package):
     try:
         return importlib.util.find_spec(package) is not None
@@ -120,7 +133,7 @@ def build(quick):
 
     start = time.monotonic()
     say("Examples")
-    bad = examples()
+    bad = examples() + files()
     say(f"Pages ({time.monotonic() - start:.0f} s)")
     shutil.rmtree(BUILD / "html", ignore_errors=True)
     settings = ["-D", "nb_execution_mode=off", "-D", "suppress_warnings=myst-nb.lexer"] if quick else []

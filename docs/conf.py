@@ -12,6 +12,11 @@ import fastact  # noqa: E402
 
 pages.make()
 
+
+def setup(app):
+    app.connect("source-read", pages.lead_to_generated)
+
+
 project = "fastact"
 author = "The fastact developers"
 copyright = author  # the theme wants this name

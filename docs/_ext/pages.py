@@ -358,6 +358,24 @@ def notebooks():
     _write("examples/index.md", f"{text}\n```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```\n")
 
 
+# --- Links ---------------------------------------------------------------------------------------------------------------
+
+# Pages link to files, so that they can be read in the repository too; here what was made of a file is better.
+_MADE = (
+    (r"(?:\.\./)+(CONTRIBUTING|CHANGELOG)\.md", lambda match: f"{match[1].lower()}.md"),
+    (r"(?:\.\./)+examples/README\.md", lambda match: "examples/index.md"),
+    (r"(?:\.\./)*activations\.md#(\w+)(?=\))", lambda match: f"activations/{match[1]}.md"),
+)
+
+
+def lead_to_generated(app, page, source):
+    """Let links of a page to files of the repository lead to the pages made of these files."""
+    if page.startswith("generated/"):
+        return
+    for pattern, name in _MADE:
+        source[0] = re.sub(rf"\]\({pattern}", lambda match, name=name: f"]({'../' * page.count('/')}generated/{name(match)}", source[0])
+
+
 # --- What is said elsewhere ----------------------------------------------------------------------------------------------
 
 
