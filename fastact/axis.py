@@ -7,6 +7,8 @@ NumPy (`backends/numpy_rows.py`); Numba makes none of these.
 import functools
 import math
 import operator
+import re
+import textwrap
 
 import numpy as np
 
@@ -375,7 +377,10 @@ def _documented(missing="0", result="Of the shape of `x`.", ragged=True):
 
     def mark(function):
         shared = _ARGUMENTS.strip("\n").format(missing=missing, result=result).replace("<lengths>\n", _RAGGED if ragged else "\n")
-        function.__doc__ = (function.__doc__ or "").replace("    <arguments>\n", shared + "\n")
+        text = function.__doc__ or ""
+        if "    <arguments>" not in text:  # from Python 3.13 on the compiler takes the indentation away
+            shared = textwrap.dedent(shared)
+        function.__doc__ = re.sub(r" *<arguments>\n", lambda _: shared + "\n\n", text)
         return function
 
     return mark

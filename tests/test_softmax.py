@@ -4,6 +4,7 @@ import copy
 import functools
 import inspect
 import pickle
+import re
 
 import hypothesis
 import hypothesis.extra.numpy as arrays_of
@@ -790,6 +791,7 @@ def test_is_a_good_function(name):
     for f in (function, getattr(function, "backward", function)):
         assert pickle.loads(pickle.dumps(f)) is f and copy.deepcopy(f) is f
         parameters = inspect.signature(f).parameters
+        assert not re.search(r"\S\n *(Notes|Raises|Returns|Examples)\n *-", f.__doc__), "a section begins behind an empty line"
         assert "out" in parameters and "Parameters\n" in f.__doc__ and "<" + "arguments>" not in f.__doc__
         for parameter in parameters:
             assert parameter in f.__doc__, parameter
