@@ -32,8 +32,6 @@ _LATER = {
 def __getattr__(name):
     if name.startswith("_") and name != "__all__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "math":  # a module, for fastact.math.exp
-        return _importlib.import_module(".math", __name__)
     if name in _LATER:
         found = getattr(_importlib.import_module(f".{_LATER[name]}", __name__), name)
     else:
@@ -46,6 +44,11 @@ def __getattr__(name):
             try:
                 record = catalog.attribute(name)
             except LookupError as error:
+                try:
+                    return _importlib.import_module(f".{name}", __name__)  # a module, for fastact.math.exp
+                except ModuleNotFoundError as missing:
+                    if missing.name != f"{__name__}.{name}":
+                        raise  # the module is there, what it imports is not
                 raise AttributeError(f"module {__name__!r} has no attribute {name!r}; {str(error).removeprefix('name: ')}") from None
             found = __getattr__("get")(record.name)
     globals()[name] = found

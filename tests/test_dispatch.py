@@ -408,6 +408,11 @@ def modules():
     return {path.relative_to(support.PACKAGE).with_suffix("").as_posix().replace("/", "."): path for path in support.PACKAGE.rglob("*.py")}
 
 
+def test_modules_are_attributes():
+    found = [name for name in modules() if "." not in name and not name.startswith("_")] + ["backends", "interop"]
+    support.isolated(f"import fastact\nfor name in {found}: assert getattr(fastact, name).__name__ == f'fastact.{{name}}'")
+
+
 def imports(path):
     """The (level, module, names) of every import statement, those inside functions marked."""
     tree = ast.parse(path.read_text())
