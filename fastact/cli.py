@@ -6,6 +6,7 @@ is installed and somebody is watching; nothing needs it.
 
 import argparse
 import contextlib
+import difflib
 import json
 import os
 import pathlib
@@ -246,6 +247,12 @@ def info(options):
     """Say what is installed and set: what a bug report needs."""
     from . import bench
 
+    variables = {name: value for name, value in os.environ.items() if name.startswith("FASTACT_") and value}
+    mistakes = {name: str(error) for name, error in dispatch.mistakes().items()}
+    build = "FASTACT_" + "BUILD_"  # what setup.py looks at
+    mistakes |= {name: _no_variable(name) for name in variables if name not in settings.VARIABLES and not name.startswith(build)}
+    for name in mistakes:
+        os.environ.pop(name, None)  # for the rest of what is asked here
     there = bench.environment()
     table = dispatch.tuning()
     folder = settings.cache_folder()
@@ -260,7 +267,8 @@ def info(options):
         "cache_bytes": sum(f.stat().st_size for f in files),
         "tuning_table": table["source"],
         "tuning_measured_on": table.get("processor"),
-        "environment_variables": {name: settings.variable(name) for name in settings.VARIABLES if settings.variable(name) is not None},
+        "environment_variables": variables,
+        "environment_mistakes": mistakes,
     }
     if cython.frontend is not None:
         there["thread_hot_ns"], there["thread_cold_ns"] = hot, cold = cython.frontend.get_thresholds_ns()
@@ -285,8 +293,16 @@ def info(options):
     measured = f", measured on {there['tuning_measured_on']}" if there["tuning_measured_on"] else ""
     pairs["tuning table"] = there["tuning_table"] + measured
     pairs["cache"] = f"{there['cache_folder']}: {there['cache_files']} files, {there['cache_bytes'] / 1e6:.3g} MB"
-    pairs["variables"] = ", ".join(f"{k}={v}" for k, v in there["environment_variables"].items()) or "none of FASTACT_* is set"
+    pairs["variables"] = ", ".join(f"{k}={v}" for k, v in variables.items()) or "none of FASTACT_* is set"
     show_pairs(pairs)
+    for text in dict.fromkeys(mistakes.values()):
+        print(f"wrong: {text}")
+
+
+def _no_variable(name):
+    close = difflib.get_close_matches(name, settings.VARIABLES, 1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(settings.VARIABLES)}"
+    return f"{name}: there is no such variable; {hint}"
 
 
 def list_command(options):
@@ -573,6 +589,11 @@ def main(arguments=None):
         if getattr(stream, "errors", "") == "strict" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     options = parser().parse_args(arguments)
+    mistakes = dispatch.mistakes()
+    if mistakes and options.function is not info:  # which says it among the rest
+        for text in dict.fromkeys(map(str, mistakes.values())):
+            print(f"{PROGRAM}: {text}", file=sys.stderr)
+        return USAGE
     try:
         options.function(options)
     except Failure as failure:

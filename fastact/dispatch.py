@@ -8,6 +8,7 @@ import collections
 import contextlib
 import contextvars
 import functools
+import itertools
 
 import numpy as np
 
@@ -421,30 +422,45 @@ def changed():
 
 
 def start():
-    """Take over what the environment says."""
+    """Take over what the environment says; returns what is wrong with it, an error for each variable."""
+    wrong = {}
     for variable, setter in (("FASTACT_BACKEND", set_backend), ("FASTACT_ACCURACY", set_accuracy)):
         name = settings.variable(variable)
         if name is not None:
             try:
                 setter(name)
             except (ValueError, RuntimeError) as error:
-                raise type(error)(f"{variable}: {error}") from None
+                argument, _, text = str(error).partition(": ")  # another variable may be what is wrong
+                wrong[variable] = error if argument in settings.VARIABLES else type(error)(f"{variable}: {text}")
     count = settings.variable("FASTACT_NUM_THREADS")
     if count is not None:
-        if not count.isdecimal() or len(count) > 18 or int(count) < 1:
-            raise ValueError(f"FASTACT_NUM_THREADS: {count!r} is not a number of threads; give 1 or more")
-        set_num_threads(int(count))
-    if cython.frontend is None:
-        return
+        if count.isdecimal() and len(count) <= 18 and int(count) > 0:
+            set_num_threads(int(count))
+        else:
+            wrong["FASTACT_NUM_THREADS"] = ValueError(f"FASTACT_NUM_THREADS: {count!r} is not a number of threads; give 1 or more")
     spin = settings.variable("FASTACT_SPIN_US")
-    if spin is not None:
+    if spin is not None and cython.frontend is not None:
         try:
             us = float(spin)
         except ValueError:
             us = -1.0
-        if not 0 <= us < float("inf"):
-            raise ValueError(f"FASTACT_SPIN_US: {spin!r} is not a number of microseconds")
-        cython.frontend.set_spin_us(us)
+        if 0 <= us < float("inf"):
+            cython.frontend.set_spin_us(us)
+        else:
+            wrong["FASTACT_SPIN_US"] = ValueError(f"FASTACT_SPIN_US: {spin!r} is not a number of microseconds")
+    return wrong
+
+
+def mistakes():
+    """What is wrong with the environment: an error for each variable; those that are looked at only when they are needed too."""
+    found = dict(_wrong)
+    looks = {"FASTACT_TUNING": tuning} | ({"FASTACT_LEVEL": cython.levels} if cython.frontend is not None else {})
+    for variable, look in looks.items():
+        try:
+            look()
+        except ValueError as error:
+            found[variable] = error
+    return found
 
 
 @functools.cache
@@ -459,4 +475,16 @@ def prepare():
         cython.frontend.set_stream_bytes(int(table["stream_bytes"]))
 
 
-start()
+def _is_command_line():
+    """Whether this is `python -m fastact`, or the command: they say by themselves what is wrong, in a line."""
+    import os
+    import sys
+
+    if sys.argv[:1] == ["-m"]:  # so far: Python is looking for the module
+        return any(f"{one}{other}" == f"-m{__package__}" for one, other in itertools.pairwise(["", *sys.orig_argv, ""]))
+    return os.path.basename(sys.argv[0] if sys.argv else "").removesuffix(".exe") == __package__
+
+
+_wrong = start()
+if _wrong and not _is_command_line():
+    raise next(iter(_wrong.values()))

@@ -82,6 +82,31 @@ def test_info(capsys):
     assert found["versions"]["numpy"] == np.__version__ and found["activations"] == len(catalog.records())
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("FASTACT_BACKEND", "torch", "FASTACT_BACKEND: there is no backend 'torch'"), ("FASTACT_NUM_THREADS", "many", "'many' is not a number"),
+        ("FASTACT_ACCURACY", "low", "FASTACT_ACCURACY: there is no accuracy 'low'"), ("FASTACT_TUNING", "/no/file", "is not a tuning table"),
+    ],
+)  # fmt: skip
+def test_a_wrong_variable_is_said_in_a_line(variable, value, told, tmp_path):
+    script = tmp_path / "fastact"
+    script.write_text("import sys\nfrom fastact.cli import main\nsys.exit(main())\n")  # as an installation has it
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("FASTACT_")}
+    variables |= {"PYTHONPATH": str(vendoring.HERE.parent), "FASTACT_CACHE_DIR": str(tmp_path), variable: value}
+    for command in (["-m", "fastact"], [str(script)]):
+        done = subprocess.run([sys.executable, *command, "explain", "relu"], env=variables, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == cli.USAGE and told in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    done = subprocess.run([sys.executable, "-m", "fastact", "info"], env=variables, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == cli.OK and f"wrong: {variable}" in done.stdout, done.stderr
+
+
+def test_info_names_unknown_variables(capsys, monkeypatch):
+    monkeypatch.setenv("FASTACT_NUMTHREADS", "2")
+    assert run("info") == cli.OK
+    assert "FASTACT_NUMTHREADS: there is no such variable; did you mean FASTACT_NUM_THREADS?" in capsys.readouterr().out
+
+
 def test_list(capsys):
     assert run("list", "--json") == cli.OK
     assert [row["name"] for row in json.loads(capsys.readouterr().out)] == fastact.names()
