@@ -203,8 +203,11 @@ def report_command(options):
         page = report.page(found)
     except OSError as error:
         raise Failure(f"{options.file} can't be read: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Failure(f"{options.file} is not the JSON of `{PROGRAM} bench` ({type(error).__name__}: {error})") from None
+    except ValueError as error:
+        raise Failure(f"{options.file} is no JSON ({error})") from None
+    except (KeyError, TypeError, AttributeError) as error:
+        missing = f": {error} is missing" if isinstance(error, KeyError) else ""
+        raise Failure(f"{options.file} is not the JSON of `{PROGRAM} bench`{missing}") from None
     if options.output == "-":
         print(page, end="")
     else:
@@ -333,7 +336,11 @@ def explain(options):
     """Say which kernel would serve a call, and why."""
     [name] = _known([options.name])
     try:
-        found = dispatch.explain(name, np.zeros(options.size, options.dtype), mode=options.mode, accuracy=options.accuracy)
+        x = np.zeros(options.size, options.dtype)
+    except (ValueError, MemoryError):
+        raise Failure(f"argument --size: there is no room for an array of {options.size:,} elements", USAGE) from None
+    try:
+        found = dispatch.explain(name, x, mode=options.mode, accuracy=options.accuracy)
     except ValueError as error:
         raise Failure(str(error), USAGE) from None
     if options.json:
@@ -450,12 +457,14 @@ def _known(names):
 
 
 def _size(text):
+    plain = text.replace(",", "").replace("_", "")
     try:
-        n = int(text.replace(",", "").replace("_", ""))
+        n = float(plain)
+        n = int(n) if "e" in plain.lower() and n.is_integer() else int(plain)
     except ValueError:
         n = -1
     if n < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of elements")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of elements: give an integer, such as 1,000,000 or 1e6")
     return n
 
 
@@ -471,7 +480,7 @@ def _width(text):
     except ValueError:
         width = 0.0
     if not 0 < width < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a width above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a width above 0 and below 1,000,000")
     return width
 
 

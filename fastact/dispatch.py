@@ -132,7 +132,7 @@ def overridden():
 def known_accuracy(name):
     """The name, if there is such an accuracy."""
     if not isinstance(name, str) or name not in catalog.ACCURACIES:
-        raise ValueError(f"accuracy: there is no accuracy {name!r}; give one of {', '.join(catalog.ACCURACIES)}")
+        raise ValueError(f"accuracy: {name!r} is not one of {', '.join(catalog.ACCURACIES)}")
     return name
 
 
@@ -217,7 +217,7 @@ def set_num_threads(n):
     >>> fastact.set_num_threads(before)
     """
     try:
-        count = int(n)
+        count = int(None if isinstance(n, (str, bytes)) else n)
     except (TypeError, ValueError, OverflowError):
         raise TypeError(f"n: expected a whole number of threads, not {n!r}") from None
     if count != n or count < 1:
@@ -372,16 +372,16 @@ def explain(activation, x=None, *, mode="value", dtype=None, accuracy=None):
     record = catalog.given(activation)
     mode = getattr(activation, "mode", mode) if mode == "value" else mode
     if not isinstance(mode, str) or mode not in record.modes:
-        raise ValueError(f"mode: {record.name} has no mode {mode!r}; give one of {', '.join(record.modes)}")
+        raise ValueError(f"mode: there is no mode {mode!r} of {record.name}; give one of {', '.join(record.modes)}")
     accuracy = get_accuracy() if accuracy is None else known_accuracy(accuracy)
     array = None if x is None else np.asarray(x)
     if array is None and isinstance(dtype, str) and dtype in catalog.HELD:
         held = found = dtype  # bfloat16 has this name for NumPy only once ml_dtypes is imported
     else:
-        found = np.dtype(dtype or "float32") if array is None else array.dtype
+        found = _dtype(dtype or "float32") if array is None else array.dtype
         held = np.result_type(found, np.float32).name if found.kind in "biu" else found.name
     if held not in catalog.HELD:
-        raise TypeError(f"x: there are no kernels for dtype {found}; give one of {', '.join(catalog.HELD)}")
+        raise TypeError(f"{'dtype' if array is None else 'x'}: there are no kernels for dtype {found}; give one of {', '.join(catalog.HELD)}")
     computed = catalog.computed_in(held, accuracy)
     choice = choose(record, mode, catalog.precision_for(held, accuracy))
     n = 0 if array is None else array.size
@@ -409,6 +409,13 @@ def explain(activation, x=None, *, mode="value", dtype=None, accuracy=None):
         record.name, mode, held, computed, accuracy, None if array is None else n, choice.backend,
         cython.level() if choice.backend == "cython" else None, team, path, choice.why,
     )  # fmt: skip
+
+
+def _dtype(given):
+    try:
+        return np.dtype(given)
+    except TypeError:
+        raise TypeError(f"dtype: expected a dtype, one of {', '.join(catalog.HELD)}, not {given!r}") from None
 
 
 def on_change(listener):

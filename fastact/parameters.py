@@ -23,9 +23,9 @@ def backward(function, grad_output=None, x=None, *given, out=None, accuracy=None
     """Serve ``f.backward(grad_output, x, ..., parameters=True)``; `function` is ``f.backward``."""
     record, who = function.record, function.__qualname__
     if record.parameter_gradients is None:
-        why = "which no library trains" if record.given("backward") else "none"
-        there = ", ".join(p.name for p in record.given("backward")) or "none"
-        raise TypeError(f"{who}: parameters=True, but {record.name} has no gradients by its parameters ({there}: {why})")
+        there = ", ".join(p.name for p in record.given("backward"))
+        why = f"no gradients by {there}, which no library trains" if there else "no parameters"
+        raise TypeError(f"{who}: parameters=True, but {record.name} has {why}; leave it out")
     if accuracy not in (None, "default"):
         raise ValueError(f"{who}: accuracy: {accuracy!r} is not to be had with parameters=True; leave it out, or give float64 arrays")
     for name, value in (("grad_output", grad_output), ("x", x)):

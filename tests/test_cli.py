@@ -86,7 +86,7 @@ def test_info(capsys):
     ("variable", "value", "told"),
     [
         ("FASTACT_BACKEND", "torch", "FASTACT_BACKEND: there is no backend 'torch'"), ("FASTACT_NUM_THREADS", "many", "'many' is not a number"),
-        ("FASTACT_ACCURACY", "low", "FASTACT_ACCURACY: there is no accuracy 'low'"), ("FASTACT_TUNING", "/no/file", "is not a tuning table"),
+        ("FASTACT_ACCURACY", "low", "FASTACT_ACCURACY: 'low' is not one of default, high"), ("FASTACT_TUNING", "/no/file", "is not a tuning table"),
     ],
 )  # fmt: skip
 def test_a_wrong_variable_is_said_in_a_line(variable, value, told, tmp_path):
@@ -119,6 +119,31 @@ def test_explain(capsys):
         assert run("explain", "swish", "--json", "--size", "1,000") == cli.OK
     found = json.loads(capsys.readouterr().out)
     assert found["backend"] == "numpy"
+
+
+@pytest.mark.parametrize("size", ["1000000", "1,000,000", "1_000_000", "1e6"])
+def test_sizes(size):
+    assert cli.parser().parse_args(["explain", "relu", "--size", size]).size == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("explain relu --size 99999999999999999999", "argument --size: there is no room"), ("explain relu --size 1.5", "give an integer"),
+        ("plot relu --span 1e30", "below 1,000,000"),
+    ],
+)  # fmt: skip
+def test_numbers_that_will_not_do(words, told, capsys):
+    assert run(*words.split()) == cli.USAGE
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "told"), [("x", "is no JSON"), ("[1]", "is not the JSON of"), ('{"a": 1}', "'results' is missing")])
+def test_report_of_something_else(text, told, tmp_path, capsys):
+    (tmp_path / "a.json").write_text(text)
+    assert run("report", str(tmp_path / "a.json"), "-o", "-") == cli.FAILED
+    found = capsys.readouterr().err
+    assert told in found and "Error" not in found
 
 
 def test_report_reads_what_bench_writes(tmp_path, capsys, monkeypatch):

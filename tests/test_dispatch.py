@@ -174,8 +174,12 @@ def test_explain_refuses():
         fastact.explain("no_such")
     with pytest.raises(ValueError, match="mode.*value"):
         fastact.explain(FIRST, mode="no_such")
-    with pytest.raises(TypeError, match="complex"):
+    with pytest.raises(TypeError, match="^x: .*complex"):
         fastact.explain(FIRST, np.ones(3, complex))
+    with pytest.raises(TypeError, match="^dtype: .*complex"):
+        fastact.explain(FIRST, dtype=complex)
+    with pytest.raises(TypeError, match="^dtype: .*float16, .*not 'float31'"):
+        fastact.explain(FIRST, dtype="float31")
 
 
 # --- warmup --------------------------------------------------------------------------------------------------------------
@@ -224,7 +228,7 @@ def test_set_num_threads(n):
 
 
 @pytest.mark.parametrize(
-    "n, error", [(0, ValueError), (-1, ValueError), (1.5, ValueError), ("two", TypeError), (None, TypeError), ([], TypeError)]
+    "n, error", [(0, ValueError), (-1, ValueError), (1.5, ValueError), ("two", TypeError), ("2", TypeError), (b"2", TypeError), (None, TypeError), ([], TypeError)]
 )
 def test_bad_number_of_threads(n, error):
     before = fastact.get_num_threads()
