@@ -313,8 +313,9 @@ def run(names=None, *, modes=MODES, dtypes=catalog.DTYPES, sizes=SIZES, rounds=R
 
 def duration(seconds):
     """A time with three digits and a unit."""
+    seconds = float(f"{seconds:.3g}")  # first: 999.6 µs are 1 ms
     for unit, size in (("s", 1), ("ms", 1e-3), ("µs", 1e-6)):
-        if seconds >= size * 0.9995:
+        if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds / 1e-9:.3g} ns"
 

@@ -52,7 +52,8 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; 
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 code { font: .88em ui-monospace, "SF Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
 details { margin: .4rem 0; } summary { cursor: pointer; }
-@media (max-width: 520px) { main { padding-top: 1.4rem; } dl { grid-template-columns: 1fr; } dt { margin-top: .35rem; } }
+@media (max-width: 520px) { main { padding-top: 1.4rem; } dl { grid-template-columns: 1fr; } dt { margin-top: .35rem; }
+  table { font-size: .7rem; } thead th { font-size: .65rem; } th, td { padding: .2rem .12rem; white-space: normal; } }
 """
 
 
@@ -111,7 +112,7 @@ def _head(report, compared):
     lines = [
         "<h1>fastact, measured against NumPy</h1>",
         f'<p class="soft">{_text(report["made"])} · fastact {_text(report["environment"]["versions"]["fastact"])} · '
-        f"{_text(report['environment']['processor'])}, {report['environment']['threads']} threads</p>",
+        f"{_text(report['environment']['processor'])}, {_threads(report['environment']['threads'])}</p>",
         "<p>Each activation function is timed as NumPy's users write it and as fastact computes it: same input, same process, "
         "turn by turn. A speedup of 5 means a fifth of the time.</p>",
     ]
@@ -136,8 +137,12 @@ def _case(row):
     return f"{row['activation']}, {MODE_WORDS.get(row['mode'], row['mode'])}, {row['dtype']}, {row['size']:,} elements"
 
 
+def _threads(count):
+    return f"{count} thread{'s' * (count != 1)}"
+
+
 def _method(report):
-    method, threads = report["method"], report["environment"]["threads"]
+    method, threads = report["method"], _threads(report["environment"]["threads"])
     return f"""<h2>How it was measured</h2>
 <ul>
 <li>The contenders take turns in short batches of about {method["batch_seconds"] * 1e3:.3g} ms, {method["rounds"]} rounds; each batch
@@ -145,7 +150,7 @@ begins with calls that are not timed, and one that took {bench.STALLED} times as
 medians of the rounds. A speedup is the median, over the rounds, of NumPy's time over fastact's in the same round; the bars in the charts
 reach from the lower to the upper quartile.</li>
 <li>Both return new arrays. The tables also have fastact with <code>out=</code>, which allocates nothing.</li>
-<li>Inputs: {_text(method["input"])}; parameters at their defaults. fastact may use {threads} threads, and does for large arrays;
+<li>Inputs: {_text(method["input"])}; parameters at their defaults. fastact may use {threads}, for large arrays;
 NumPy's ufuncs use one.</li>
 <li>Compiling is not part of any time.</li>
 <li><code>python -m fastact bench</code> repeats the measurements of functions, <code>python -m fastact demo</code> those of the network
@@ -337,7 +342,7 @@ tuned by hand (the activations alone, {bench.times(training["tuned_activation_sp
 <p class="soft">Network {shape}, float32, leaky_relu inside and sigmoid at the end, {training["epochs"]} epochs in batches of
 {training["batch"]}, Adam; {training["train_images"]:,} images to train on, {training["test_images"]} held out for the accuracy
 (digits of scikit-learn). The networks take turns epoch by epoch. Times of an epoch are medians. Matrix products run on one thread,
-fastact on up to {training["threads"]}. NumPy's network and fastact's label {training["disagreements"] or "none"} of the
+fastact on up to {_threads(training["threads"])}. NumPy's network and fastact's label {training["disagreements"] or "none"} of the
 {training["test_images"]} held-out images differently; they round the last bits otherwise.</p>"""
 
 
