@@ -23,16 +23,18 @@ import dataclasses
 import json
 import sys
 
+from options import count, seed
+
 from fastact import demo
 
 
 def main(arguments=None):
     """Train every way, print the table, and return 1 if the network did not learn."""
     parser = argparse.ArgumentParser(description="Train a digits classifier, NumPy's way and fastact's.")
-    parser.add_argument("--hidden", type=int, nargs="+", metavar="UNITS", help="widths of the hidden layers")
-    parser.add_argument("--batch", type=int, help="images to a step")
-    parser.add_argument("--epochs", type=int, help="passes over the images")
-    parser.add_argument("--seed", type=int, help="decides on split, first weights and batches")
+    parser.add_argument("--hidden", type=count, nargs="+", metavar="UNITS", help="widths of the hidden layers")
+    parser.add_argument("--batch", type=count, help="images to a step")
+    parser.add_argument("--epochs", type=count, help="passes over the images")
+    parser.add_argument("--seed", type=seed, help="decides on split, first weights and batches")
     parser.add_argument("--json", metavar="PATH", help="write every epoch's loss and times here as well")
     options = vars(parser.parse_args(arguments))
     path = options.pop("json")

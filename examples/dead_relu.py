@@ -11,6 +11,7 @@ import argparse
 
 import network
 import numpy as np
+from options import count, seed
 
 import fastact
 
@@ -18,11 +19,11 @@ import fastact
 def main(arguments=None):
     """Train both networks, print what became of their units, and return 1 if they are not as told above."""
     parser = argparse.ArgumentParser(description="See relu units die, and leaky_relu units live.")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--high", type=float, default=0.35, help="the learning rate of the first steps")
-    parser.add_argument("--steps", type=int, default=10, help="how many those are")
+    parser.add_argument("--steps", type=count, default=10, help="how many those are")
     parser.add_argument("--rate", type=float, default=0.01, help="the learning rate from then on")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=count, default=20)
     options = parser.parse_args(arguments)
     (x, labels), held_out = network.digits(options.seed)
     dead = {}

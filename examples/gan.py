@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
+from options import count, seconds, seed
 
 import fastact
 from fastact import demo
@@ -261,10 +262,10 @@ def main(arguments=None):
     """Train, write the picture, and print how healthy the networks are."""
     parser = argparse.ArgumentParser(description="Train a GAN on the digits images and draw new ones.")
     parser.add_argument("-o", "--output", default="digits.png", help="PNG to write (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=400, help="passes over the data (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, help="train no longer than this")
-    parser.add_argument("--batch", type=int, default=32, help="images to a step (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same digits (default: %(default)s)")
+    parser.add_argument("--epochs", type=count, default=400, help="passes over the data (default: %(default)s)")
+    parser.add_argument("--seconds", type=seconds, help="train no longer than this")
+    parser.add_argument("--batch", type=count, default=32, help="images to a step (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=0, help="same seed, same digits (default: %(default)s)")
     options = parser.parse_args(arguments)
 
     rng = np.random.default_rng(options.seed)

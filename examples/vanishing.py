@@ -10,6 +10,7 @@ import argparse
 
 import network
 import numpy as np
+from options import count, seed
 
 import fastact
 
@@ -17,9 +18,9 @@ import fastact
 def main(arguments=None):
     """Train the three networks, print what becomes of the gradient, and return 1 if it is not as told above."""
     parser = argparse.ArgumentParser(description="See the gradient of a deep sigmoid network vanish.")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--depth", type=int, default=8, help="hidden layers (default: 8)")
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--seed", type=seed, default=0)
+    parser.add_argument("--depth", type=count, default=8, help="hidden layers (default: 8)")
+    parser.add_argument("--epochs", type=count, default=15)
     options = parser.parse_args(arguments)
     (x, labels), held_out = network.digits(options.seed)
     right = {}

@@ -57,6 +57,14 @@ def test_a_terminal_of_few_characters():
     assert "threads" in there and there.endswith("0\n")
 
 
+@pytest.mark.parametrize("words", ["--epochs 0", "--epochs x", "--batch -1", "--hidden 3 0", "--seed -1"])
+def test_options_of_examples(words):
+    script = pathlib.Path(__file__).parent.parent / "examples" / "classify.py"
+    environment = {**os.environ, "PYTHONPATH": str(vendoring.HERE.parent)}
+    done = subprocess.run([sys.executable, str(script), *words.split()], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == cli.USAGE and f"argument {words.split()[0]}: " in done.stderr
+
+
 def test_help_lists_every_command(capsys):
     assert run("--help") == cli.OK
     text = capsys.readouterr().out
