@@ -319,7 +319,18 @@ def choose(record, mode, precision, setting=None):
         other = "cython" if best == "numba" else "numba"
         return Choice(best, costs[best], f"{costs[best]:.3g} ns an element, {other} {costs[other]:.3g}")
     best = compiled[0]
-    return Choice(best, costs[best] or UNMEASURED_NS, "it is the only compiled kernel that is ready" if len(compiled) == 1 else "nothing is measured")
+    return Choice(best, costs[best] or UNMEASURED_NS, "nothing is measured" if len(compiled) > 1 else _why_alone(record, mode, precision, best))
+
+
+def _why_alone(record, mode, precision, backend):
+    """Why no other compiled kernel than this backend's is at hand."""
+    if backend == "numba":
+        return f"compiled by Numba; the extension has no kernel of {record.name}" if cython.available() else "compiled by Numba"
+    if not numba.available():
+        return "compiled ahead of time"
+    if numba_pays(record, mode, precision):
+        return "compiled ahead of time; Numba's is measured as faster, once fastact.warmup has compiled it"
+    return "compiled ahead of time; Numba's is not measured as faster"
 
 
 class Explanation(collections.namedtuple("Explanation", "activation mode dtype computed accuracy size backend level threads path why")):

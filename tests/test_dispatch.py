@@ -169,6 +169,18 @@ def test_explain_counts_threads():
     assert fastact.explain(FIRST, x).threads == 1
 
 
+@pytest.mark.skipif(not support.HAS_EXTENSION, reason="of the extension's kernels beside Numba's")
+def test_explain_says_why_no_other_kernel_serves(monkeypatch):
+    record = support.CATALOG[FIRST]
+    monkeypatch.setattr(dispatch, "ready", lambda record, mode, precision, backend: backend == "cython")
+    for there, pays, told in (
+        (False, False, "compiled ahead of time$"), (True, False, "not measured as faster$"), (True, True, "once fastact.warmup has compiled it$"),
+    ):  # fmt: skip
+        monkeypatch.setattr(dispatch.numba, "available", lambda there=there: there)
+        monkeypatch.setattr(dispatch, "numba_pays", lambda *_, pays=pays: pays)
+        assert re.search(told, dispatch.choose(record, "value", "float32", "auto").why)
+
+
 def test_explain_refuses():
     with pytest.raises(LookupError, match="no_such"):
         fastact.explain("no_such")
