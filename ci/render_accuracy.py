@@ -33,7 +33,7 @@ What fastact promises, and tests:
   derivative goes through zero because two terms cancel, 1 ULP of the larger term.
 - **`accuracy="high"`**: float32 is computed in float64 and rounded once: at most 0.51 ULP, and 4 within 1e-5 of an interior zero of a derivative.
 - **float16 and bfloat16**: computed in float32 and rounded once: at most 0.502 ULP.
-- One scan stands for all compiled kernels with FMA (Cython's from the level v3 on, and Numba's): their results are the same, in every bit.
+- One scan stands for all compiled kernels with FMA (Cython's from the instruction-set level v3, AVX2, on, and Numba's): their results are the same, in every bit.
 - **The same bits**, but for the sign of NaN, at any position, stride, offset, length and number of threads; in Numba's and Cython's kernels; at each instruction-set level
   with FMA; value and derivative alone or in one pass. Plain NumPy and the level v2, without FMA, may add {extra} ULP to a bound, and have bits of their own.
 
