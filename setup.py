@@ -9,6 +9,7 @@ import os
 import pathlib
 import platform
 import sys
+import tempfile
 import types
 
 from setuptools import Extension, setup
@@ -88,6 +89,22 @@ def write(path, text):
         (HERE / path).write_text(text, encoding="utf-8")
 
 
+def compile_a_line():
+    """Raise ImportError where no compiler of C++ works: to find that out behind the making of the kernels' source takes minutes."""
+    from distutils.ccompiler import new_compiler  # setuptools brings it
+    from distutils.sysconfig import customize_compiler
+
+    compiler = new_compiler()
+    customize_compiler(compiler)
+    with tempfile.TemporaryDirectory() as folder:
+        source = pathlib.Path(folder, "line.cpp")
+        source.write_text("int line() { return 0; }\n")
+        try:
+            compiler.compile([str(source)], output_dir=folder, extra_postargs=["-std=c++17"])
+        except Exception as error:  # every compiler fails in its own way
+            raise ImportError(f"no compiler of C++ works: {error}") from None
+
+
 def extensions():
     """The extension modules, their generated source written; none where Cython or NumPy's headers are missing."""
     package = types.ModuleType("fastact")  # the generators, without importing what is not built yet
@@ -102,6 +119,9 @@ def extensions():
         if os.environ.get("FASTACT_BUILD_EXTENSION") == "0":
             raise ImportError("FASTACT_BUILD_EXTENSION=0 is set")
         from Cython.Build import cythonize
+
+        if os.name == "posix":  # elsewhere a build may choose among compilers
+            compile_a_line()
     except ImportError as error:
         if os.environ.get("FASTACT_BUILD_EXTENSION") == "1":
             raise
