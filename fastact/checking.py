@@ -9,6 +9,7 @@ import numpy as np
 from . import catalog, tracing
 from .errors import ActivationWarning, DerivativeError, LinearActivationError
 
+STEP = 1e-8  # beside a point, relative to x
 SPAN = 30.0  # kinks and mistakes are looked for in [-SPAN, SPAN]
 
 
@@ -94,29 +95,76 @@ def _borders(roots, parameters):
             difference = node.graph.sub(*node.args)
         elif node.op in ("abs", "sqrt"):
             difference = node.args[0]
+        elif node.op == "formula":
+            found.update(*(_zeros(node.graph.sub(node.args[0], node.graph.const(k)), x, parameters) for k in _kinks(node, parameters)))
+            continue
         else:
             continue
-        if not tracing.depends(difference):
-            continue
-
-        def side(at, difference=difference):
-            return tracing.evaluate([difference], at, parameters)[0]
-
-        g = side(x)
-        zero = g == 0
-        alone = zero & ~np.roll(zero, 1) | zero & ~np.roll(zero, -1)
-        found.update(x[alone].tolist()[:40])
-        for i in np.nonzero((g[:-1] * g[1:] < 0) & np.isfinite(g[:-1] * g[1:]))[0][:40]:
-            low, high, sign = x[i], x[i + 1], np.sign(g[i])
-            for _ in range(70):
-                middle = (low + high) / 2
-                if np.sign(side(np.array([middle]))[0]) == sign:
-                    low = middle
-                else:
-                    high = middle
-            near = round(float(high), 9)
-            found.add(near if abs(near - high) < 1e-12 * max(1, abs(high)) else float(high))
+        found.update(_zeros(difference, x, parameters))
     return sorted(found)
+
+
+def _kinks(node, parameters):
+    """Where the argument of an activation of the catalog makes it bend, as numbers."""
+    record = catalog.records()[node.value[0]]
+    if len(node.args) == 1:
+        return record.kinks
+    given = [tracing.evaluate([a], 0.0, parameters)[0].item() for a in node.args[1:]]
+    defaults = [p._replace(default=v) for p, v in zip(record.given("value"), given, strict=True)]
+    return catalog.places(record.formula, defaults)["kinks"]
+
+
+def _zeros(difference, x, parameters):
+    """Where a graph changes its sign, between these x or at one of them."""
+    if not tracing.depends(difference):
+        return []
+
+    def side(at):
+        return tracing.evaluate([difference], at, parameters)[0]
+
+    g = side(x)
+    zero = g == 0
+    alone = zero & ~np.roll(zero, 1) | zero & ~np.roll(zero, -1)
+    found = x[alone].tolist()[:40]
+    finite, signs = np.isfinite(g), np.sign(g)
+    for i in np.nonzero((signs[:-1] * signs[1:] < 0) & finite[:-1] & finite[1:])[0][:40]:
+        low, high, sign = x[i], x[i + 1], np.sign(g[i])
+        for _ in range(70):
+            middle = (low + high) / 2
+            if np.sign(side(np.array([middle]))[0]) == sign:
+                low = middle
+            else:
+                high = middle
+        near = round(float(high), 9)
+        found.append(near if abs(near - high) < 1e-12 * max(1, abs(high)) else float(high))
+    return found
+
+
+def off_joints(slope, joints):
+    """The joints where the slope, a function of x, is not between what it is on either side: ``(x, from the left, at x, from the right)``."""
+    found = []
+    for x0 in joints:
+        step = STEP * max(1.0, abs(x0))
+        with np.errstate(all="ignore"):
+            far_left, left, at, right, far_right = slope(x0 + step * np.array([-100, -1, 0, 1, 100]))
+            slack = 1e-6 * max(1.0, abs(left), abs(right)) + 10 * max(abs(left - far_left), abs(right - far_right))  # more where it has no bound
+            if at < min(left, right) - slack or at > max(left, right) + slack:
+                found.append((float(x0), float(left), float(at), float(right)))
+    return found
+
+
+def joints(value, slope, parameters):
+    """`off_joints` of a graph's slope, wherever comparisons and the like in the two change sides."""
+    return off_joints(lambda x: tracing.evaluate([slope], x, parameters)[0], _borders([value, slope], parameters))
+
+
+def _alone(found):
+    """Sentences about what `off_joints` found where both sides have the same slope; at a kink it is a convention."""
+    return [
+        f"the derivative at x = {x + 0.0:.4g} is {at:.4g}, and {left:.4g} on both sides of it"
+        for x, left, at, right in found
+        if math.isclose(left, right, rel_tol=1e-4, abs_tol=1e-4)
+    ]
 
 
 def _jumps(name, x0, both):
@@ -236,6 +284,11 @@ def _cause(x, d, true, y):
 
 
 # --- What is wrong far out -----------------------------------------------------------------------------------------------
+
+
+def at_joints(value, slope, parameters):
+    """Sentences about a derivative that is another one where smooth pieces meet than beside that point."""
+    return _alone(joints(value, slope, parameters))
 
 
 def tails(value, slope, roots, parameters):
@@ -459,13 +512,16 @@ def check(activation):
     except DerivativeError as error:
         problems.append(str(error))
     parameters = {p.name: p.default for p in record.parameters}
+    borders = [0.0, *record.kinks]
     if definition_ is not None and definition_.value is not None:
         graphs = [definition_.value, definition_.derivative]
+        borders += _borders(graphs, parameters)
         single = values(record, "float32")
         found = tail_findings(lambda x, dtype: single(x), lambda x: tracing.evaluate(graphs, x, parameters))
     else:
         single = values(record, "float32")
         found = tail_findings(lambda x, dtype: single(x), both)
+    problems += _alone(off_joints(lambda x: both(x)[1], sorted(set(borders))))
     found += steep(lambda x: both(x)[1], record.kinks, found)
     if record.domain is not None:  # it is meant to be NaN outside
         found = [finding for finding in found if "is NaN from" not in finding]

@@ -120,7 +120,7 @@ def _from_function(function, parameters, name, derivative, kinks, paper, check):
     value = _followed(function, graph, parameters, name)
     if derivative is None:
         try:
-            slope = tracing.derivative(value)
+            slope = _joined(value, tracing.derivative(value), parameters)
         except UnsupportedOperationError as error:
             raise UnsupportedOperationError(f"{name}: {error}") from None
     else:
@@ -143,6 +143,7 @@ def _from_function(function, parameters, name, derivative, kinks, paper, check):
         findings = checking.tails(value, slope, roots, parameters)
         if derivative is None and any(f.startswith("the derivative loses") for f in findings):
             slope, roots, findings = _better(value, slope, roots, findings, parameters)
+        findings += checking.at_joints(value, slope, parameters)
         findings += checking.steep(lambda x: tracing.evaluate([slope], x, parameters)[0], kinks, findings)
         checking.warn(name, findings)
     summary = ((function.__doc__ or "").strip().splitlines() or [""])[0].replace("\\", "/").replace('"', "'")
@@ -257,6 +258,25 @@ def _followed(function, graph, parameters, name):
     raise UnsupportedOperationError(
         f"{name} gives another result each time (does it use random numbers, or change a variable?); an activation is a function of x alone"
     )
+
+
+def _joined(value, slope, parameters):
+    """The derivative, with that of one of the sides where pieces meet and the rules give what lies beyond both.
+
+    The rules take each bend by itself: both terms of ``max(x, 0) + min(expm1(x), 0)`` have 0 at 0, where the two together have no bend.
+    """
+    from . import checking
+
+    def off(slope):  # where all parameters are 1, too: a bend at their defaults may be none there
+        return [(given, *joint) for given in (parameters, dict.fromkeys(parameters, 1.0)) for joint in checking.joints(value, slope, given)]
+
+    best = off(slope)
+    for given, x0, *_ in best:
+        for side in (-1, 1):  # the left one first: at a kink it is what is usual
+            other = tracing.beside(slope, x0, side * checking.STEP * max(1.0, abs(x0)), given)
+            if other is not slope and len(found := off(other)) < len(best):
+                slope, best = other, found
+    return slope
 
 
 # --- The tails -----------------------------------------------------------------------------------------------------------
@@ -412,6 +432,7 @@ def _better(value, slope, roots, findings, parameters):
     from . import algebra, checking
 
     for other in algebra.forms(slope, parameters):
+        other = _joined(value, other, parameters)
         held = _safe(value, other, parameters)
         found = checking.tails(value, other, held, parameters)
         if len(found) < len(findings):

@@ -943,11 +943,29 @@ def inlined(root, x, given):
 
 
 def derivative(root):
-    """The derivative with respect to x, by the chain rule; the rule at a kink is that of the catalog, 0 where one side is 0."""
+    """The derivative with respect to x, by the chain rule; the rule at a kink is that of the catalog, 0 where one side is 0.
+
+    Each kink is taken by itself: where several make up for one another, `custom` mends what comes out.
+    """
     g, made = root.graph, {}
     for node in ordered([root]):
         if node.op not in CONDITIONS:
             made[node] = _rule(g, node, [made.get(a) for a in node.args])
+    return made[root]
+
+
+def beside(root, x0, step, parameters):
+    """The root where two numbers that are equal at x0 compare as they do a step away from it."""
+    made = {}
+    for node in ordered([root]):
+        args = [made[a] for a in node.args]
+        op = node.op
+        if op in ("lt", "le", "gt", "ge"):
+            (at, near), (at_other, near_other) = evaluate(node.args, [x0, x0 + step], parameters)
+            if at == at_other and near != near_other:
+                op = ("ge" if near > near_other else "gt") if op in ("gt", "ge") else ("lt" if near > near_other else "le")
+        same = op == node.op and all(a is b for a, b in zip(args, node.args, strict=True))
+        made[node] = node if same else node.graph.raw(op, *args, value=node.value)
     return made[root]
 
 

@@ -690,6 +690,68 @@ def test_kinks_are_found():
     assert fastact.activation(lambda x: np.maximum(x, 0) ** 2, name="f").record.kinks == ()
 
 
+@pytest.mark.parametrize(
+    "function, slopes",
+    [
+        (np.arcsinh, {0: 1}),
+        (lambda x: np.sign(x) * np.log1p(np.abs(x)), {0: 1}),
+        (lambda x: np.copysign(np.log1p(np.abs(x)), x), {0: 1}),
+        (lambda x: np.sign(x) * (np.sqrt(np.abs(x) + 1) - 1), {0: 0.5}),
+        (lambda x: np.sign(x) * np.abs(x) + np.tanh(x), {0: 2}),
+        (lambda x: np.maximum(x, 0) + np.minimum(np.expm1(x), 0), {0: 1}),
+        (lambda x, a=1.5: np.maximum(x, 0) + np.minimum(a * np.expm1(x / a), 0), {0: 1}),
+        (lambda x: np.sign(x - 1.5) * np.log1p(np.abs(x - 1.5)), {1.5: 1}),
+        (lambda x: np.tanh(x) + np.maximum(x - 1, 0) + np.minimum(x - 1, 0), {1: 1 + 1 / np.cosh(1) ** 2}),
+        (lambda x: np.sign(x) * np.log1p(np.abs(x)) + np.sign(x - 2) * np.log1p(np.abs(x - 2)) ** 2, {0: 1 + math.log(9) / 3, 2: 1 / 3}),
+        (lambda x: np.abs(np.abs(x)) * x + np.sin(x) + np.maximum(-1, np.minimum(x, 1)) - np.clip(x, -1, 1), {0: 1}),
+    ],
+)
+@pytest.mark.parametrize("dtype", support.DTYPES)
+def test_slopes_where_smooth_pieces_meet(function, slopes, dtype, backend):
+    """Each piece has a bend there, and together they have none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        f = fastact.activation(function, name="joined")
+    assert f.record.kinks == () and fastact.check(f).passed
+    eps = np.finfo(dtype).eps
+    for x0, slope in slopes.items():
+        x = np.array([x0, x0 - 2 * eps, x0 + 2 * eps], dtype)
+        np.testing.assert_allclose(f.value_and_grad(x)[1], slope, rtol=20 * eps)
+
+
+@pytest.mark.parametrize(
+    "function, at",
+    [
+        (lambda x: np.maximum(x, 0), 0), (lambda x: np.minimum(x, 0) - 2 * np.maximum(-x, 0), 0), (np.abs, 0), (lambda x: where(x > 0, x, 0.1 * x), 0.1),
+        (lambda x: np.clip(x, 0, 6), 0), (lambda x: np.maximum(x, 0.1 * x), 0.1), (lambda x: fastact.leaky_relu(x) + x * x, 0),
+        (lambda x, a=0.5: np.maximum(x, 0) + a * np.minimum(np.expm1(x), 0), 0.5), (lambda x: np.arcsinh(x) + np.maximum(x, 0), 1),
+    ],
+)  # fmt: skip
+def test_conventions_at_kinks(function, at):
+    """0 where one side is 0, or that of the left."""
+    f = fastact.activation(function, name="bent")
+    assert 0 in f.record.kinks and f.grad(0.0) == at and fastact.check(f).passed
+
+
+@pytest.mark.parametrize(
+    "function, slope, words",
+    [
+        (lambda x: x * x * x + x, lambda x: where(x == 0, 0, 3 * x * x + 1), "at x = 0 is 0, and 1 on both sides"),
+        (lambda x: x * x * x + x, lambda x: where(x > 0, 3 * x * x + 1, 1 + 3 * x * x), None),
+        (lambda x: where(x == 0, 0, np.tanh(x) * np.tanh(x) / where(x == 0, 1, x)), None, "at x = 0 is 0, and 1 on both sides"),
+        (lambda x: fastact.relu(x) - fastact.relu(-x) + np.tanh(x), None, "at x = 0 is 1, and 2 on both sides"),
+    ],
+)
+def test_a_slope_that_is_another_one_at_one_point_is_warned_about(function, slope, words):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        f = fastact.activation(function, name="pointed", derivative=slope)
+    said = [str(w.message) for w in caught if "both sides" in str(w.message)]
+    assert bool(said) == bool(words) and all(words in message for message in said)
+    report = fastact.check(f)
+    assert report.passed == (not words) and all(words in problem for problem in report.problems)
+
+
 def test_the_cache_serves_the_next_process(tmp_path):
     if not support.HAS_NUMBA:
         pytest.skip("Numba is not installed")
