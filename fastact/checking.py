@@ -318,9 +318,29 @@ def tail_findings(computed, exact):
             far = np.concatenate([side * 10.0 ** np.arange(5, 39, 3), [side * math.inf]])
             out = np.asarray(computed(far, "float32")[which], np.float64)
             finding = _tail(word, x, y, y64) or _far(word, far, out, np.asarray(exact(far)[which], np.float64))
+            if not finding and (ends := breaks_off(lambda x, dtype, which=which: computed(x, dtype)[which], side)):
+                finding = f"the {word} is {ends[0]:.4g} at x = {side * math.inf:g}, although it goes to {ends[1]:.4g} at the largest numbers"
             if finding and finding not in found:  # what is said of 0 itself, both sides say
                 found.append(finding)
     return found
+
+
+def breaks_off(computed, side):
+    """What a function of x and the dtype is at infinity, and what it is at the largest numbers, where that does not go there; else None."""
+    for dtype, far in (("float32", [1e28, 1e33, 1e38]), ("float64", [1e28, 1e160, 1e307])):
+        *y, end = np.asarray(computed(side * np.array([*far, math.inf]), dtype), np.float64)
+        first, second, last = y
+        with np.errstate(all="ignore"):
+            slack = 1e-3 * abs(last) + 1e-6
+            if not np.isfinite(y).all() or np.isnan(end):
+                continue
+            steady = abs(first - last) <= slack and abs(second - last) <= slack
+            rises, falls = first < second < last, first > second > last
+            far_off = abs(end - last) > 2 * slack if steady else end < last - slack if rises else end > last + slack if falls else False
+            grows = (rises or falls) and abs(last) > 1e3 * abs(second) > 0 and abs(last) > 1e10
+            if far_off or (grows and not math.isinf(end)):
+                return float(end), float(last)
+    return None
 
 
 def _tail(word, x, y, y64):
@@ -512,15 +532,17 @@ def check(activation):
     except DerivativeError as error:
         problems.append(str(error))
     parameters = {p.name: p.default for p in record.parameters}
-    borders = [0.0, *record.kinks]
+    borders, single = [0.0, *record.kinks], values(record, "float32")
+
+    def computed(x, dtype):
+        return single(x) if dtype == "float32" else both(x)
+
     if definition_ is not None and definition_.value is not None:
         graphs = [definition_.value, definition_.derivative]
         borders += _borders(graphs, parameters)
-        single = values(record, "float32")
-        found = tail_findings(lambda x, dtype: single(x), lambda x: tracing.evaluate(graphs, x, parameters))
+        found = tail_findings(computed, lambda x: tracing.evaluate(graphs, x, parameters))
     else:
-        single = values(record, "float32")
-        found = tail_findings(lambda x, dtype: single(x), both)
+        found = tail_findings(computed, both)
     problems += _alone(off_joints(lambda x: both(x)[1], sorted(set(borders))))
     found += steep(lambda x: both(x)[1], record.kinks, found)
     if record.domain is not None:  # it is meant to be NaN outside

@@ -24,7 +24,8 @@ _count = itertools.count(1)
 _HOLDS = (
     ("LARGEST", LARGEST),
     *((f"X_{n}", language.constant(float32=2.0 ** (127 // n), float64=2.0 ** (1023 // n))) for n in (2, 3, 4, 6, 9, 12)),
-    *((f"E_{n}", language.constant(float32=80 // n, float64=690 // n)) for n in (1, 2, 3, 4)),  # where exp is large
+    # Where a power of exp is as large as it can be, or as x times it and some more can be.
+    *((f"E_{3 * n + i - 2}", language.constant(float32=(88 - 4.5 * i) / n, float64=(709 - 7 * i) / n)) for n in (1, 2, 3, 4) for i in (0, 1, 2)),
 )
 
 
@@ -292,21 +293,24 @@ def probes(dtype, side):
 
 
 def _lost(roots, parameters, side):
-    """For each root, whether it is NaN somewhere far out on this side, or float32 overflows inside: float64 knows better."""
+    """For each root, whether it is NaN or wrong somewhere far out on this side, or float32 overflows inside: float64 knows better."""
     import numpy as np
+
+    from . import checking
 
     narrow, wide = (tracing.evaluate(roots, probes(dtype, side), parameters, dtype) for dtype in language.PRECISIONS)
     reference = tracing.evaluate(roots, probes("float32", side), parameters)
     found = []
     with np.errstate(all="ignore"):
-        for y, z, right in zip(narrow, wide, reference, strict=True):
+        for root, y, z, right in zip(roots, narrow, wide, reference, strict=True):
+            ends = checking.breaks_off(lambda x, dtype, root=root: tracing.evaluate([root], x, parameters, dtype)[0], side)
             off = (np.abs(right) < 1e38) & ~(np.abs(y - right) <= 0.01 * np.abs(right) + 0.01)
-            found.append(bool(np.isnan(y).any() or np.isnan(z).any() or off[:-2].any()))
+            found.append(bool(np.isnan(y).any() or np.isnan(z).any() or off[:-2].any() or ends))
     return found
 
 
 def _end(root, parameters, side, hold):
-    """How a root behaves on the way to where x is held: ``constant``, ``grows``, or neither."""
+    """How a root behaves on the way to where x is held: ``constant``, ``vanishes``, ``grows``, or neither."""
     import numpy as np
 
     found = set()
@@ -319,10 +323,13 @@ def _end(root, parameters, side, hold):
         size = np.abs(y)
         with np.errstate(all="ignore"):
             if np.abs(y - y[-1]).max() <= 1e-5 * size[-1] + 1e-5:
-                found.add("constant")
+                if size[-1] >= np.finfo(dtype).tiny and size[1] > 1.05 * size[-1]:
+                    found.add("vanishes")
+                elif size[1] > 0:  # what is 0 has vanished, or is constant
+                    found.add("constant")
             elif np.all(size[1:] >= size[:-1]) and len(set(np.sign(y))) == 1:
                 found.add("grows")
-    return found.pop() if len(found) == 1 else ""
+    return found.pop() if len(found) == 1 else "" if found else "constant"
 
 
 def _safe(value, slope, parameters):
@@ -371,7 +378,7 @@ def _finite_factors(graph, roots, lost, parameters, side):
             for root, was in zip(roots, lost, strict=True)
         ]
         if not any(_lost(trial, parameters, side)) and all(
-            math.isinf(tracing.evaluate([root], [side * math.inf], parameters)[0][0]) or _end(root, parameters, side, limit[1]) == "constant"
+            _end(root, parameters, side, limit[1]) in ("constant", "grows")
             for root, was in zip(trial, lost, strict=True)
             if was
         ):
@@ -394,15 +401,22 @@ def _bounded_by(graph, roots, parameters, bound):
         if not any(np.isinf(tracing.evaluate([node], probes("float32", side), parameters, "float32")).any() for side in (1, -1)):
             continue
         trial = tracing.substitute(trial, node, graph.raw("exp", graph.raw("min", node.args[0], bound)))
+    alike = all(_alike(before, after, parameters, side) for side in (1, -1) for before, after in zip(roots, trial, strict=True))
+    return trial if alike else roots
+
+
+def _alike(before, after, parameters, side):
+    """Whether two forms of a root are the same on one side of 0, wherever the first one is a number."""
+    import numpy as np
+
     for dtype in language.PRECISIONS:
-        for side in (1, -1):
-            x = np.concatenate([probes(dtype, side), side * np.linspace(0, 120, 241)])
-            for y, z in zip(*(tracing.evaluate(r, x, parameters, dtype) for r in (roots, trial)), strict=True):
-                known = np.isfinite(y)
-                with np.errstate(all="ignore"):
-                    if not np.all(np.abs(y - z)[known] <= 1e-6 * np.abs(y)[known] + 1e-30) or np.any((y != z) & ~known & ~np.isnan(y)):
-                        return roots
-    return trial
+        x = np.concatenate([probes(dtype, side), side * np.linspace(0, 120, 241)])
+        y, z = tracing.evaluate([before, after], x, parameters, dtype)
+        known = np.isfinite(y)
+        with np.errstate(all="ignore"):
+            if not np.all(np.abs(y - z)[known] <= 1e-6 * np.abs(y)[known] + np.finfo(dtype).tiny) or np.any((y != z) & ~known & ~np.isnan(y)):
+                return False
+    return True
 
 
 def _held(graph, roots, lost, parameters, side, limit):
@@ -410,18 +424,18 @@ def _held(graph, roots, lost, parameters, side, limit):
     bound = graph.raw("named", value=limit)
     x = graph.raw("min", graph.x, bound) if side > 0 else graph.raw("max", graph.x, graph.raw("neg", bound))
     trial = tracing.substitute(roots, graph.x, x)
-    if any(_lost(trial, parameters, side)):
-        return None
     kept = []
     for before, after, was in zip(roots, trial, lost, strict=True):
         end = _end(after, parameters, side, limit[1])
-        if end == "constant":
+        beyond = graph.raw("gt" if side > 0 else "lt", graph.x, bound if side > 0 else graph.raw("neg", bound))
+        if end == "constant" and (was or _alike(before, after, parameters, side)):
             kept.append(after)
-        elif end == "grows" and limit[0] == "LARGEST":
-            beyond = graph.raw("gt" if side > 0 else "lt", graph.x, bound if side > 0 else graph.raw("neg", bound))
-            kept.append(graph.raw("select", beyond, graph.raw("copysign", graph.x, after), after))
         elif not was:
             kept.append(before)
+        elif end == "vanishes":
+            kept.append(graph.raw("select", beyond, graph.zero, after))
+        elif end == "grows" and limit[0] == "LARGEST":
+            kept.append(graph.raw("select", beyond, graph.raw("copysign", graph.x, after), after))
         else:
             return None
     return None if any(_lost(kept, parameters, side)) else kept

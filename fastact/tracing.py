@@ -209,6 +209,8 @@ class Graph:
             return self.zero
         if b.op == "add" and b.args[0] is self.one and b.args[1].op == "exp":  # 1 / (1 + exp(-x)) overflows where its parts do
             return self.mul(a, self.formula("sigmoid", self.neg(b.args[1].args[0])))
+        if b.op == "mul" and any(n.op == "add" and n.args[0] is self.one and n.args[1].op == "exp" for n in _factors(b)):
+            return self.div(self.div(a, b.args[0]), b.args[1])
         if a.op == "sub" and b.op == "add" and set(a.args) == set(b.args) and all(n.op == "exp" for n in a.args):
             first, second = (n.args[0] for n in a.args)
             if second is self.neg(first):
@@ -374,6 +376,14 @@ _JUMPS = "it jumps; sin and cos are the periodic functions to use"
 
 def _numbers_first(node):
     return node.op != "const", node.order
+
+
+def _factors(node):
+    """The nodes that products make a node of, each once."""
+    found = [node]
+    for n in found:  # which grows
+        found += [a for a in n.args if n.op == "mul" and not any(a is b for b in found)]
+    return [n for n in found if n.op != "mul"]
 
 
 def _is_root_of_two(a, u):
@@ -889,7 +899,7 @@ def depends(node):
     return any(n.op == "x" for n in ordered([node]))
 
 
-ARITHMETIC = ("add", "sub", "mul", "div", "neg", "select")
+ARITHMETIC = ("add", "sub", "mul", "div", "neg", "select", "abs", "sqrt", "hypot1", "max", "min", "copysign")  # what leaves large numbers large
 
 
 def substitute(roots, old, new, within=None):

@@ -485,6 +485,74 @@ def test_tails_are_warned_about(function, words):
     assert caught[0].filename == __file__
 
 
+INFINITE = math.inf
+LIMITS = [  # the function, its limits at -inf and inf, and those of its derivative
+    (lambda x: x / np.sqrt(1 + x * x), (-1, 1), (0, 0)),
+    (lambda x: (np.sqrt(x * x + 1) - 1) / 2 + x, (-INFINITE, INFINITE), (0.5, 1.5)),
+    (lambda x: x - np.arcsinh(x), (-INFINITE, INFINITE), (1, 1)),
+    (lambda x: x + 2 * np.sqrt(x * x + 1), (INFINITE, INFINITE), (-1, 3)),
+    (lambda x: (1 + x * x) ** -2, (0, 0), (0, 0)),
+    (lambda x: x / (1 + np.abs(x)), (-1, 1), (0, 0)),
+    (lambda x: np.maximum(x, 0.1 * x), (-INFINITE, INFINITE), (0.1, 1)),
+    (lambda x, a=3.0: x / np.sqrt(1 + a * x * x), (-(3**-0.5), 3**-0.5), (0, 0)),
+    (lambda x: x * x / (1 + x * x), (1, 1), (0, 0)),
+    (lambda x: x / (1 + np.exp(-x)) ** 2, (0, INFINITE), (0, 1)),
+    (lambda x: x / (2 + np.exp(-x)), (0, INFINITE), (0, 0.5)),
+    (lambda x: 2 / (np.exp(x) + np.exp(-x)), (0, 0), (0, 0)),
+    (lambda x: x * np.exp(x) / (1 + np.exp(x)) ** 2, (0, 0), (0, 0)),
+    (np.arcsinh, (-INFINITE, INFINITE), (0, 0)),
+]
+
+
+@pytest.mark.parametrize("dtype", support.DTYPES)
+@pytest.mark.parametrize("function, value, slope", LIMITS, ids=range(len(LIMITS)))
+def test_limits(function, value, slope, dtype, backend):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        f = fastact.activation(function, name="limited")
+    ends = np.array([-math.inf, math.inf], dtype)
+    info = np.finfo(dtype)
+    for at in (ends, info.max * np.sign(ends)):
+        for got, right in zip(f.value_and_grad(at), (value, slope), strict=True):
+            right = np.where(np.isinf(right) & np.isfinite(at), got, right)
+            np.testing.assert_allclose(got, right, rtol=4 * info.eps, atol=info.tiny)
+            assert np.array_equal(np.sign(got) * (np.abs(got) > info.tiny), np.sign(right))
+
+
+@pytest.mark.parametrize("dtype", support.DTYPES)
+@pytest.mark.parametrize(
+    "function, definition",
+    [
+        (lambda x: x / (1 + np.exp(-x)) ** 2, "x / (1 + exp(-x)) ** 2"),
+        (lambda x: x / (1 + np.exp(-x)) ** 3, "x / (1 + exp(-x)) ** 3"),
+        (lambda x: x / (2 + np.exp(-x)) ** 2, "x / (2 + exp(-x)) ** 2"),
+        (lambda x: 1 / (2 + np.exp(x)), "1 / (2 + exp(x))"),
+        (lambda x: x / np.cosh(x), "x / cosh(x)"),
+        (lambda x: x * np.exp(x) / (1 + np.exp(x)) ** 2, "x * exp(x) / (1 + exp(x)) ** 2"),
+    ],
+)  # fmt: skip
+def test_tails_that_vanish(function, definition, dtype, backend):
+    """Where an exponential no longer fits, the function goes on to 0, and is there too early by numbers that are hardly normal."""
+    f = fastact.activation(function, name="vanishing")
+    info = np.finfo(dtype)
+    far = np.array([30, 40, 43, 45, 60, 80, 86, 88, 90, 100, 300, 340, 360, 600, 700, 708, 712, 750, 1e4, 1e30], dtype)
+    x = np.concatenate([-far[::-1], far])
+    got = f.value_and_grad(x)
+    for which in (0, 1):
+        for v, y in zip(x, got[which], strict=True):
+            with mpmath.workprec(3000):
+                right = mpmath.diff(lambda t: exact(definition, t), mpmath.mpf(float(v)), which)
+            if abs(right) < info.max:
+                assert abs(y - right) <= 30 * info.eps * abs(right) + 1000 * abs(v) * info.tiny, (v, y, right)
+
+
+def test_a_wrong_limit_is_warned_about(monkeypatch):
+    monkeypatch.setattr(custom, "_HOLDS", ())
+    with pytest.warns(fastact.ActivationWarning, match="the derivative is 0.1 at x = inf, although it goes to 1 at the largest numbers"):
+        f = fastact.activation(lambda x: np.maximum(x, 0.1 * x), name="odd")
+    assert any("at x = inf, although" in text for text in fastact.check(f).warnings)
+
+
 @pytest.mark.parametrize("name", ["relu", "ReLU", "swish", "not a name", "1st", "lambda", 3])
 def test_names(name):
     with pytest.raises(fastact.ActivationError, match="name"):
