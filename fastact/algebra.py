@@ -4,6 +4,7 @@ from . import tracing
 
 _FAILURES = (NotImplementedError, TypeError, ValueError, KeyError, AttributeError, RecursionError, ZeroDivisionError, OverflowError)
 _LARGE = 60  # nodes: sympy's simplify may take minutes beyond
+_LARGE_TREE = 300  # the same, each as often as it is used: sympy's expressions are trees
 
 
 def _sympy():
@@ -14,10 +15,14 @@ def _sympy():
     return sympy
 
 
+def _large(root):
+    return len(tracing.ordered([root])) > _LARGE or tracing.tree_size(root) > _LARGE_TREE
+
+
 def is_linear(value, parameters):
     """Whether sympy finds that the second derivative is 0."""
     sympy = _sympy()
-    if sympy is None or len(tracing.ordered([value])) > _LARGE:
+    if sympy is None or _large(value):
         return False
     x = sympy.Symbol("x", real=True)
     try:
@@ -29,7 +34,7 @@ def is_linear(value, parameters):
 def forms(root, parameters):
     """Other forms of a graph, as graphs."""
     sympy = _sympy()
-    if sympy is None or len(tracing.ordered([root])) > _LARGE:
+    if sympy is None or _large(root):
         return
     x = sympy.Symbol("x", real=True)
     symbols = {p: sympy.Symbol(p, real=True) for p in parameters}

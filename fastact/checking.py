@@ -88,20 +88,17 @@ def _proof(value, parameters):
 
 def _borders(roots, parameters):
     """Where a comparison, an absolute value, a minimum or a maximum in these graphs changes sides."""
-    found = set()
-    x = np.unique(np.concatenate([np.linspace(-SPAN, SPAN, 4001), [-1e3, -300, -100, -50, 50, 100, 300, 1e3]]))
+    differences = []
     for node in tracing.ordered(roots):
         if node.op in tracing.COMPARISONS or node.op in ("max", "min"):
-            difference = node.graph.sub(*node.args)
+            differences.append(node.graph.sub(*node.args))
         elif node.op in ("abs", "sqrt"):
-            difference = node.args[0]
+            differences.append(node.args[0])
         elif node.op == "formula":
-            found.update(*(_zeros(node.graph.sub(node.args[0], node.graph.const(k)), x, parameters) for k in _kinks(node, parameters)))
-            continue
-        else:
-            continue
-        found.update(_zeros(difference, x, parameters))
-    return sorted(found)
+            differences += [node.graph.sub(node.args[0], node.graph.const(k)) for k in _kinks(node, parameters)]
+    differences = [d for d in dict.fromkeys(differences) if tracing.depends(d)]
+    x = np.unique(np.concatenate([np.linspace(-SPAN, SPAN, 4001), [-1e3, -300, -100, -50, 50, 100, 300, 1e3]]))
+    return sorted(_zeros(differences, x, parameters)) if differences else []
 
 
 def _kinks(node, parameters):
@@ -114,29 +111,24 @@ def _kinks(node, parameters):
     return catalog.places(record.formula, defaults)["kinks"]
 
 
-def _zeros(difference, x, parameters):
-    """Where a graph changes its sign, between these x or at one of them."""
-    if not tracing.depends(difference):
-        return []
-
-    def side(at):
-        return tracing.evaluate([difference], at, parameters)[0]
-
-    g = side(x)
+def _zeros(roots, x, parameters):
+    """Where any of these graphs changes its sign between two of these x, or is 0 at one; all together, as they have much in common."""
+    g = np.array(tracing.evaluate(roots, x, parameters))
     zero = g == 0
-    alone = zero & ~np.roll(zero, 1) | zero & ~np.roll(zero, -1)
-    found = x[alone].tolist()[:40]
+    alone = zero & ~np.roll(zero, 1, axis=1) | zero & ~np.roll(zero, -1, axis=1)
     finite, signs = np.isfinite(g), np.sign(g)
-    for i in np.nonzero((signs[:-1] * signs[1:] < 0) & finite[:-1] & finite[1:])[0][:40]:
-        low, high, sign = x[i], x[i + 1], np.sign(g[i])
-        for _ in range(70):
-            middle = (low + high) / 2
-            if np.sign(side(np.array([middle]))[0]) == sign:
-                low = middle
-            else:
-                high = middle
-        near = round(float(high), 9)
-        found.append(near if abs(near - high) < 1e-12 * max(1, abs(high)) else float(high))
+    crossed = (signs[:, :-1] * signs[:, 1:] < 0) & finite[:, :-1] & finite[:, 1:]
+    found = {x0 for row in alone for x0 in x[row].tolist()[:40]}
+    which, i = np.nonzero(crossed & (np.cumsum(crossed, axis=1) <= 40))
+    low, high = x[i], x[i + 1]
+    for _ in range(70 if i.size else 0):
+        middle = (low + high) / 2
+        at = np.array(tracing.evaluate(roots, middle, parameters))[which, np.arange(i.size)]
+        same = np.sign(at) == signs[which, i]
+        low, high = np.where(same, middle, low), np.where(same, high, middle)
+    for end in high.tolist():
+        near = round(end, 9)
+        found.add(near if abs(near - end) < 1e-12 * max(1, abs(end)) else end)
     return found
 
 

@@ -490,6 +490,8 @@ def export(activation):
     definition = getattr(getattr(record, "formula", None), "custom", None)
     if definition is None:
         raise TypeError(f"activation: expected an activation made by fastact.activation, not {activation!r}")
+    if ";" in record.definition:  # see `tracing.text`
+        raise ActivationError(f"{record.name} is too long for an export: a record in the catalog has its definition as one expression")
     modules = {"language": {"activation"}}
     for name, function in definition.calls.items():
         modules.setdefault(function.__module__.rpartition(".")[2], set()).add(name)

@@ -6,6 +6,7 @@ for is answered both ways, and the two results become one `select`.
 """
 
 import builtins
+import collections
 import difflib
 import dis
 import functools
@@ -22,10 +23,13 @@ from . import catalog, elementary, formulas, language, primitives
 from .errors import UnsupportedOperationError
 
 MAX_PATHS = 200
+MAX_TREE = 500  # nodes that are written, or given to sympy, as one expression
+MAX_LINES = 20
 ELEMENTARY = ("exp", "expm1", "log", "log1p", "sin", "cos", "atan", "hypot1")
 COMPARISONS = {"lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!="}
 _OPPOSITE = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "eq"}
 _SWAPPED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "eq": "eq", "ne": "ne"}
+_ORDERS = ("lt", "le", "gt", "ge")
 CONDITIONS = (*COMPARISONS, "and", "or", "not")
 USE = "use exp, log, log1p, expm1, tanh, sigmoid, erf, sqrt, sin, cos, arctan, abs, where, maximum, minimum, sign and arithmetic"
 WHOLE = "normalise before it or after it; fastact.softmax is there for what softmax does"
@@ -966,12 +970,15 @@ def derivative(root):
 
 def beside(root, x0, step, parameters):
     """The root where two numbers that are equal at x0 compare as they do a step away from it."""
+    nodes = ordered([root])
+    compared = list({a for node in nodes if node.op in _ORDERS for a in node.args})
+    there = dict(zip(compared, evaluate(compared, [x0, x0 + step], parameters), strict=True))
     made = {}
-    for node in ordered([root]):
+    for node in nodes:
         args = [made[a] for a in node.args]
         op = node.op
-        if op in ("lt", "le", "gt", "ge"):
-            (at, near), (at_other, near_other) = evaluate(node.args, [x0, x0 + step], parameters)
+        if op in _ORDERS:
+            (at, near), (at_other, near_other) = (there[a] for a in node.args)
             if at == at_other and near != near_other:
                 op = ("ge" if near > near_other else "gt") if op in ("gt", "ge") else ("lt" if near > near_other else "le")
         same = op == node.op and all(a is b for a, b in zip(args, node.args, strict=True))
@@ -1237,8 +1244,29 @@ def _expression(node, names, plain=False, functions=types.MappingProxyType({})):
 
 
 def text(node):
-    """A node as a person would write it."""
-    return _expression(node, {}, True)[0]
+    """A node as a person would write it: one expression, or where that would be long, with names for what is in it more than once."""
+    if tree_size(node) <= MAX_TREE:
+        return _expression(node, {}, True)[0]
+    nodes = ordered([node])
+    uses = collections.Counter(a for n in nodes for a in n.args)
+    names, lines = {}, []
+    for n in nodes:
+        if n.args and uses[n] > 1:
+            line = _expression(n, names, True)[0]
+            names[n] = f"v{len(lines) + 1}"
+            lines.append(f"{names[n]} = {line}")
+    lines.append(_expression(node, names, True)[0])
+    if len(lines) > MAX_LINES:
+        lines[MAX_LINES // 2 : -MAX_LINES // 2] = ["..."]
+    return "; ".join(lines)
+
+
+def tree_size(node):
+    """How many nodes an expression has that writes each as often as it is used."""
+    sizes = {}
+    for n in ordered([node]):
+        sizes[n] = 1 + sum(sizes[a] for a in n.args)
+    return sizes[node]
 
 
 def source(name, roots, parameters, summary, reserved=()):

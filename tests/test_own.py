@@ -623,6 +623,24 @@ def test_too_deep():
         fastact.activation(lambda x: functools.reduce(lambda a, _: np.tanh(a) + x, range(1000), x), name="deep")
 
 
+@pytest.mark.parametrize("step", [lambda x: x + np.sin(x) * 0.01, lambda x: np.where(x > 1, x, 0.9 * x + 0.1 * x * x)])
+def test_what_is_used_again_and_again_is_written_once(step):
+    """As one expression, each use written out, it would be 2**100 steps long."""
+
+    def deep(x):
+        return functools.reduce(lambda a, _: step(a), range(100), x)
+
+    f = fastact.activation(deep, check=False)
+    x = np.linspace(0.1, 1.9, 8)
+    with fastact.use_backend("numpy"):
+        np.testing.assert_allclose(f(x), deep(x), rtol=1e-13)
+        np.testing.assert_allclose(f.grad(x), (deep(x + 1e-6) - deep(x - 1e-6)) / 2e-6, rtol=1e-6)
+    assert f.record.definition.startswith("v1 = ") and "; ...; " in f.record.definition and len(f.record.definition) < 2000
+    with pytest.raises(fastact.ActivationError, match="deep is too long for an export"):
+        fastact.export(f)
+    assert tracing.tree_size(f.record.formula.custom.value) > 2**100
+
+
 def test_whole_powers_of_negative_numbers():
     x = np.array([-1.0, -0.99, 0.99, 1.0])
     for n in (65, 100, 1001):
