@@ -641,7 +641,7 @@ def _exactly(record, definition_, parameters, mpmath):
             elif node.op == "param":
                 made[node] = parameters[node.value]
             elif node.op == "formula":
-                made[node] = formula(*node.value, *args)
+                made[node] = formula(*node.value[:2], *args)
             else:
                 made[node] = own[node.op](*args)
         return made[definition_.value], made[definition_.derivative]

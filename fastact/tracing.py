@@ -14,6 +14,7 @@ import inspect
 import math
 import numbers
 import os
+import sys
 import sysconfig
 import types
 
@@ -262,14 +263,14 @@ class Graph:
             return self.neg(self.call(name, a.args[0]))
         return self.raw(name, a)
 
-    def formula(self, name, a, *parameters, which=0):
-        """The value (0) or derivative (1) of an activation of the catalog."""
+    def formula(self, name, a, *parameters, which=0, conventions=()):
+        """The value (0) or derivative (1) of an activation of the catalog; conventions at its kinks as pairs, if others than its own."""
         if name in ("tanh", "erf") and which == 0 and a.op == "neg":
             return self.neg(self.formula(name, a.args[0]))
         usual = [p.default for p in catalog.records()[name].given("value")]
         if [p.op == "const" and p.value for p in parameters] == usual:
             parameters = ()  # not written: what a formula has at its defaults may be faster
-        return self.raw("formula", a, *parameters, value=(name, which))
+        return self.raw("formula", a, *parameters, value=(name, which, conventions) if conventions else (name, which))
 
     def power(self, a, b):
         if a.op == b.op == "const":
@@ -478,6 +479,11 @@ class Node:
         if any(v is not None for v in options.values()):
             raise unsupported(f"{shown} with {', '.join(options)}=", "leave that out; where(condition, a, b) chooses")
         ours = str(getattr(ufunc, "__module__", "")).startswith(f"{__package__}.")  # only NumPy 2.2 and newer know
+        if ours and name.rpartition("_")[2] in catalog.LIBRARIES:  # of a preset
+            record = catalog.find(name)
+            values = dict(zip([p.name for p in record.given("value")], inputs[1:], strict=False))
+            values = {p.name: self.graph.number(values.get(p.name, p.default)) for p in record.parameters}
+            return _of_catalog(self.graph, record, "value", self.graph.number(inputs[0]), values)
         if ours and name not in catalog.records() and not name.endswith(_DERIVATIVES):
             raise unsupported(
                 f"{name}, an activation of one's own that is no variable of the function or its module,",
@@ -730,40 +736,96 @@ def _followed(function):
     return call
 
 
-def _function_type():
-    from .callables import Function
+class _Package(_Names):
+    """Stands in for this package inside a traced function."""
 
-    return Function
+    def __init__(self, package):
+        types.ModuleType.__init__(self, package.__name__)
+        self.package = package
+
+    def __getattr__(self, name):
+        return _standing_in(getattr(self.package, name))
 
 
-class _Own:
-    """Stands in for an activation of one's own inside a traced function: what it was made from is followed too."""
+def _standing_in(value):
+    """What takes the place of something of this package inside a traced function."""
+    from . import axis, biasing, callables, gating, training
+
+    if isinstance(value, callables.Function):
+        return _Activation(value)
+    if value is callables.get:
+        return lambda *args, **kwargs: _standing_in(value(*args, **kwargs))
+    theirs = [module.__name__ for module in (axis, biasing, gating, training)]
+    if isinstance(value, (gating.Gated, biasing.Bias)) or (isinstance(value, types.FunctionType) and value.__module__ in theirs):
+        return _Whole(value)
+    return value
+
+
+class _Whole:
+    """Stands in for what computes with more than one number for each x, and says so."""
 
     def __init__(self, function):
         self.function = function
 
     def __getattr__(self, name):
-        found = getattr(self.function, name)
-        return _Own(found) if isinstance(found, _function_type()) else found
+        return _standing_in(getattr(self.function, name))
+
+    def __call__(self, *args, **kwargs):
+        if graph_of((*args, *kwargs.values())) is None:
+            return _standing_in(self.function(*args, **kwargs))
+        name, act = getattr(self.function, "__qualname__", "this"), getattr(self.function, "record", None)
+        if act is None:
+            raise UnsupportedOperationError(_whole_array(name))
+        form = f"x * {act.name}(x)" if not name.startswith("bias") else f"{act.name}(x + b)"
+        raise unsupported(f"{name}, a function of two arrays,", f"an activation is one of a single number x; write what it computes, such as {form}")
+
+
+class _Activation:
+    """Stands in for an activation inside a traced function: what one of a user's own was made from is followed too."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __getattr__(self, name):
+        return _standing_in(getattr(self.function, name))
 
     def __call__(self, x, *given, **named):
         graph = graph_of((x, *given, *named.values()))
         if graph is None:
             return self.function(x, *given, **named)
-        record, mode = self.function.record, self.function.mode
-        definition, known = record.formula.custom, record.given("value")
+        function = self.function
+        if not function.record.also.keys().isdisjoint(named):
+            function = function._meant(named)
+        record, mode = function.record, function.mode
         what = record.name if mode == "value" else f"{record.name}.{mode}"
         if mode not in ("value", "grad"):
             raise unsupported(what, f"{record.name} and {record.name}.grad can")
+        known, accepted = record.given(mode), {p.name: p for p in record.accepted(mode)}
+        if len(given) > len(known) or named.keys() - (accepted.keys() - {p.name for p in known[: len(given)]}):
+            takes = ", ".join(["x", *(f"{p.name}={p.default:g}" for p in accepted.values())])
+            raise unsupported(f"{what} with these arguments", f"inside one, it takes ({takes})")
+        values = {p.name: p.default for p in record.parameters} | {p.name: v for p, v in zip(known, given, strict=False)} | named
+        x, values = graph.number(x), {n: graph.number(v) for n, v in values.items()}
+        definition = getattr(record.formula, "custom", None)
+        if definition is None:
+            return _of_catalog(graph, record, mode, x, values)
         if definition.value is None:
             raise unsupported(f"{what}, which was unpickled,", "call the Python function that it was made from")
-        if len(given) > len(known) or named.keys() - {p.name for p in known[len(given) :]}:
-            takes = ", ".join(["x", *(f"{p.name}={p.default:g}" for p in known)])
-            raise unsupported(f"{what} with these arguments", f"inside one, it takes ({takes})")
-        values = {p.name: p.default for p in known} | {p.name: v for p, v in zip(known, given, strict=False)} | named
-        return inlined(
-            definition.value if mode == "value" else definition.derivative, graph.number(x), {n: graph.number(v) for n, v in values.items()}
-        )
+        return inlined(definition.value if mode == "value" else definition.derivative, x, values)
+
+
+def _of_catalog(graph, record, mode, x, values):
+    """An activation of the catalog, or a preset of one, as a node."""
+    given = [values[p.name] for p in record.given(mode)]
+    if any(depends(p) for p in given):
+        raise unsupported(f"{record.name} with a parameter that depends on x", "a parameter is a number; write the formula out")
+    conventions = []
+    for p, usual in zip(record.parameters, record.base.parameters, strict=True):
+        if p.convention and values[p.name].op != "const":
+            raise unsupported(f"{record.name} with a {p.name} that is no number that is known")
+        if p.convention and not np.array_equal(values[p.name].value, usual.default, equal_nan=True):
+            conventions.append((p.name, values[p.name].value))
+    return graph.formula(record.kernel_name, x, *given, which=int(mode == "grad"), conventions=tuple(conventions))
 
 
 def _substituted(function, done):
@@ -807,11 +869,11 @@ def _replaced(value, function, done):
         return _substituted(value, done)
     if isinstance(value, types.MethodType) and isinstance(value.__func__, types.FunctionType) and _users(value.__func__):
         return types.MethodType(_substituted(value.__func__, done), value.__self__)
-    if isinstance(value, _function_type()):
-        return _Own(value) if hasattr(value.record.formula, "custom") else value
+    if value is sys.modules[__package__]:
+        return _Package(value)
     if isinstance(value, functools.partial):
         return functools.partial(_replaced(value.func, function, done), *value.args, **value.keywords)
-    return value
+    return _standing_in(value)
 
 
 _INSTALLED = tuple(dict.fromkeys(os.path.join(sysconfig.get_path(kind), "") for kind in ("stdlib", "platstdlib", "purelib", "platlib")))
@@ -948,7 +1010,8 @@ def inlined(root, x, given):
         elif op == "formula":
             if any(depends(p) for p in args[1:]):
                 raise unsupported(f"{node.value[0]} with a parameter that depends on x")
-            made[node] = g.formula(node.value[0], *args, which=node.value[1])
+            name, which, *conventions = node.value
+            made[node] = g.formula(name, *args, which=which, conventions=(*conventions, ())[0])
         elif op in ELEMENTARY:
             made[node] = g.call(op, *args)
         else:
@@ -1021,9 +1084,10 @@ def _rule(g, node, inner):
     if op == "abs":
         return g.select(g.compare("gt", a, g.zero), da, g.select(g.compare("lt", a, g.zero), g.neg(da), g.zero))
     if op == "formula":
-        if node.value[1]:
-            raise unsupported(f"the derivative of {node.value[0]}.grad", "write it out, or give derivative=")
-        return g.mul(g.formula(node.value[0], *args, which=1), da)
+        name, which, *conventions = node.value
+        if which:
+            raise unsupported(f"the derivative of {name}.grad", "write it out, or give derivative=")
+        return g.mul(g.formula(name, *args, which=1, conventions=(*conventions, ())[0]), da)
     return _chain(g, op, node, a, da)
 
 
@@ -1079,8 +1143,9 @@ def evaluate(roots, x, parameters, dtype="float64"):
     real, known = np.dtype(dtype).type, {}
     x = np.asarray(x, dtype)
 
-    def formula(name, which, *args):
-        return np.asarray(getattr(formulas, name)(*[np.asarray(a, np.float64) for a in args])[which]).astype(dtype)
+    def formula(name, which, *conventions, args):
+        of_formula = getattr(formulas, name)(*[np.asarray(a, np.float64) for a in args], **dict(*conventions))
+        return np.asarray(of_formula[which]).astype(dtype)
 
     with np.errstate(all="ignore"):
         for node in ordered(roots):
@@ -1097,7 +1162,7 @@ def evaluate(roots, x, parameters, dtype="float64"):
             elif op in _NUMPY:
                 made = _wide(_NUMPY[op])(args[0])
             elif op == "formula":
-                made = formula(*node.value, *args)
+                made = formula(*node.value, args=args)
             else:
                 made = _OPERATIONS[op](*args)
             known[node] = made
@@ -1194,6 +1259,8 @@ _BY_RANGE = {
 
 
 def _literal(value):
+    if value != value:
+        return "NAN", _ATOM
     if value == math.inf:
         return "INFINITY", _ATOM
     if value == -math.inf:
@@ -1299,12 +1366,15 @@ def source(name, roots, parameters, summary, reserved=()):
             constants[node.value[0]] = node.value[1]
         elif node.op == "formula":
             called = getattr(formulas, node.value[0])
-            if len(node.args) == 1:
+            conventions = node.value[2:]
+            if len(node.args) == 1 and not conventions:
                 called = getattr(called, "at_defaults", called)
             calls[called.__name__] = called
             if node not in names:
-                arguments = ", ".join(shown(a) for a in node.args)
-                pair = [node.graph.raw("formula", *node.args, value=(node.value[0], which)) for which in (0, 1)]
+                arguments = ", ".join([*(shown(a) for a in node.args), *(f"{p}={_literal(v)[0]}" for p, v in dict(*conventions).items())])
+                if any(map(math.isnan, dict(*conventions).values())):
+                    constants["NAN"] = _NAN
+                pair = [node.graph.raw("formula", *node.args, value=(node.value[0], which, *conventions)) for which in (0, 1)]
                 names[pair[0]] = fresh(node.value[0][0])
                 names[pair[1]] = f"d{names[pair[0]]}"
                 taken.add(names[pair[1]])

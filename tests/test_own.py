@@ -398,7 +398,7 @@ WRONG = {
     "text": (lambda x: x + "1", fastact.ActivationError, ["str"]),
     "array": (lambda x: x * np.array([1.0, 2.0]), fastact.UnsupportedOperationError, ["array of shape (2,)", "parameter"]),
     "NaN everywhere": (lambda x: sqrt(-1 - x * x), fastact.DerivativeError, ["NaN", "logarithm"]),
-    "second derivative": (lambda x: x * fastact.gelu.grad(x), fastact.UnsupportedOperationError, ["gelu_grad", "write it out"]),
+    "second derivative": (lambda x: x * fastact.gelu.grad(x), fastact.UnsupportedOperationError, ["gelu.grad", "write it out"]),
     "default": (eval("lambda x, a=None: x"), fastact.ActivationError, ["default of 'a'", "finite number"]),
     "choice": (eval("lambda x, leaky=True: x * x"), fastact.ActivationError, ["'leaky'", "make two activations"]),
     "a changed global": (counts, fastact.UnsupportedOperationError, ["'COUNT'", "outside of the function"]),
@@ -747,16 +747,79 @@ def test_activations_of_ones_own_that_are_not_followed():
 
 
 @pytest.mark.parametrize(
-    "function",
+    "function, words",
     [
-        lambda x: fastact.softmax(x), lambda x: fastact.logsumexp(x) * x, lambda x: fastact.sparsemax(x), lambda x: fastact.maxout(x)[0],
-        lambda x: fastact.swiglu(x, x), lambda x: fastact.bias("gelu")(x, x), lambda x: fastact.rrelu_training(x, np.random.default_rng(0))[0],
+        (lambda x: fastact.softmax(x), "softmax is of a whole array"), (lambda x: fastact.logsumexp(x) * x, "logsumexp is of a whole array"),
+        (lambda x: fastact.sparsemax.backward(x, x), "sparsemax.backward is of a whole array"), (lambda x: fastact.maxout(x)[0], "maxout is of a whole array"),
+        (lambda x: BIASED(x, 1.0), r"bias\(gelu\), a function of two arrays, .* such as gelu\(x \+ b\)"),
+        (lambda x: fastact.swiglu(x, x), r"swiglu, a function of two arrays, .* such as x \* silu\(x\)"),
+        (lambda x: fastact.bias("gelu")(x, x), r"bias\(gelu\), a function of two arrays"),
+        (lambda x: fastact.rrelu_training(x, np.random.default_rng(0))[0], "rrelu_training is of a whole array"),
+        (lambda x: ARRAYS[0](x), "an array made of x"),
     ],
 )  # fmt: skip
-def test_what_is_of_arrays_says_so(function):
+def test_what_is_of_arrays_says_so(function, words):
     """The error is of the function that is made, not of the argument of the one that it calls."""
-    with pytest.raises(fastact.UnsupportedOperationError, match="^mine: an array made of x"):
+    with pytest.raises(fastact.UnsupportedOperationError, match="^mine: " + words):
         fastact.activation(function, name="mine")
+
+
+BIASED, ARRAYS, PRESET = fastact.bias("gelu"), [fastact.softmax], fastact.leaky_relu_keras
+HELD_PRESETS = [fastact.get("hard_sigmoid", like="onnx")]
+
+
+@pytest.mark.parametrize("dtype", support.DTYPES)
+@pytest.mark.parametrize(
+    "function, at, slope",
+    [
+        (lambda x, s=0.3: fastact.leaky_relu(x, negative_slope=s) + np.tanh(x), {-2.0: -0.6 - np.tanh(2), 3.0: 3 + np.tanh(3)}, 0.3 + 1 / np.cosh(2) ** 2),
+        (lambda x, s=0.3: fastact.leaky_relu(x, s) * x, {-2.0: 1.2, 3.0: 9}, -1.2),
+        (lambda x, s=0.3: fastact.elu(x, alpha=2 * s), {-2.0: 0.6 * np.expm1(-2), 3.0: 3}, 0.6 * np.exp(-2)),
+        (lambda x, s=0.5: fastact.hard_tanh(x, -s, s) + x * x, {-2.0: 3.5, 0.25: 0.3125}, -4),
+        (lambda x, s=0.5: fastact.silu(x, s) * 2, {-2.0: -4 / (1 + np.e)}, 2 / (1 + np.e) - 2 * np.e / (1 + np.e) ** 2),
+        (lambda x: x * PRESET(x), {-2.0: 0.8, 3.0: 9}, -0.8),
+        (lambda x, s=0.3: x + PRESET(x, s), {-2.0: -2.6, 3.0: 6}, 1.3),
+        (lambda x: x * fastact.get("relu", like="torch")(x), {-2.0: 0, 3.0: 9}, 0),
+        (lambda x: x * HELD_PRESETS[0](x), {-2.0: -0.2, 3.0: 3}, -0.3),
+        (lambda x: fastact.leaky_relu_keras(x) ** 2, {-2.0: 0.16, 3.0: 9}, -0.16),
+    ],
+)
+def test_parameters_and_presets_of_activations_inside_one(function, at, slope, dtype, backend):
+    f = fastact.activation(function, name="outer")
+    eps = np.finfo(dtype).eps
+    x = np.array([*at], dtype)
+    np.testing.assert_allclose(f(x), [*at.values()], rtol=8 * eps)
+    np.testing.assert_allclose(f.value_and_grad(x)[1][0], slope, rtol=8 * eps, atol=eps)
+    assert fastact.check(f).passed
+
+
+def test_a_parameter_of_an_activation_inside_one_is_one_of_the_call():
+    f = fastact.activation(lambda x, s=0.3: fastact.leaky_relu(x, negative_slope=s) * x, name="outer")
+    assert f(-2.0) == pytest.approx(1.2) and f(-2.0, s=0.5) == 2 and np.array_equal(f(np.array([-2.0, -2.0]), s=np.array([1.0, 2.0])), [4, 8])
+    assert f(-2.0, s=0.5) == pickle.loads(pickle.dumps(f))(-2.0, s=0.5)
+    with pytest.raises(fastact.UnsupportedOperationError, match="elu with a parameter that depends on x .*write the formula out"):
+        fastact.activation(lambda x: fastact.elu(x, x), name="outer")
+    with pytest.raises(fastact.UnsupportedOperationError, match=r"silu with these arguments .* it takes \(x, beta=1\)"):
+        fastact.activation(lambda x: fastact.silu(x, c=x), name="outer")
+
+
+def test_conventions_of_presets_inside_one(backend):
+    """A library's derivative at the kink is that of the preset."""
+    for name in ("keras", "onnx", "torch"):
+        own = fastact.get("leaky_relu", like=name)
+        f = fastact.activation(_with_tanh(own), name=f"of_{name}")
+        assert f.grad(0.0) == own.grad(0.0) + 1 and f.value_and_grad(np.float32([0]))[1] == own.grad(np.float32(0)) + 1
+
+
+def _with_tanh(own):
+    return lambda x: own(x) + np.tanh(x)
+
+
+def test_a_derivative_of_the_catalog_is_one_of_a_given_derivative():
+    f = fastact.activation(lambda x, s=0.5: fastact.silu(s * x), name="slower", derivative=lambda x, s=0.5: s * fastact.silu.grad(s * x))
+    np.testing.assert_allclose(f.grad(3.0), 0.5 * fastact.silu.grad(1.5), rtol=1e-14)
+    with pytest.raises(fastact.UnsupportedOperationError, match="the derivative of silu.grad .*derivative="):
+        fastact.activation(lambda x: x * fastact.silu.grad(x), name="slower")
 
 
 def test_what_is_no_function():
