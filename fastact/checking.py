@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from . import catalog, tracing
+from . import catalog, describe, tracing
 from .errors import ActivationWarning, DerivativeError, LinearActivationError
 
 STEP = 1e-8  # beside a point, relative to x
@@ -543,6 +543,8 @@ def check(activation):
     if not np.isnan([odd[0][0], odd[1][0]]).all():
         problems.append("NaN does not give NaN")
     special = f"NaN gives NaN; inf gives {odd[0][1]:.6g}, slope {odd[1][1]:.6g}; -inf gives {odd[0][2]:.6g}, slope {odd[1][2]:.6g}"
+    if (wave := describe.wave_reach(record)):
+        special += f"; {wave[0].lower()}{wave[1:]}"
     if record.domain is not None:
         special += f"; NaN outside of {record.domain[0]:g} to {record.domain[1]:g}"
     return Report(

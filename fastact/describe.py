@@ -4,6 +4,8 @@ import functools
 
 import numpy as np
 
+from . import primitives
+
 _VERBS = {
     "value": "Compute the {name} activation.",
     "grad": "Compute the derivative of {name}.",
@@ -79,6 +81,8 @@ def docstring(record, mode):
         f"NaN gives NaN. From {record.reach:.3g} on (float32: {record.reach.float32:.3g}) numbers are too far apart to follow a wave: there the",
         "derivative is its mean.",
     ]  # fmt: skip
+    if (wave := wave_reach(record)):
+        lines += [wave + "."]
     if record.domain:
         lines += [f"Outside of {record.domain[0]:g} to {record.domain[1]:g} it is NaN, without a warning."]
     if record.library:
@@ -103,6 +107,15 @@ def docstring(record, mode):
 def _example(record, mode):
     value, derivative = _evaluate(record, _EXAMPLE_X)
     return (value if mode == "value" else derivative).round(6)
+
+
+def wave_reach(record):
+    """How far sines and cosines in a user's activation are followed, as a sentence without its end; empty where it has none."""
+    calls = record.formula.custom.calls if hasattr(record.formula, "custom") else {}
+    if not {"sin", "cos"} & calls.keys():
+        return ""
+    reach = primitives.SINE_REACH
+    return f"A sine or cosine of {reach.float32:.3g} or more (float64: {reach.float64:.3g}) is 0, its mean, but by NumPy"
 
 
 def _at_kinks(record):

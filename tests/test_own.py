@@ -519,6 +519,29 @@ def test_limits(function, value, slope, dtype, backend):
             assert np.array_equal(np.sign(got) * (np.abs(got) > info.tiny), np.sign(right))
 
 
+@pytest.mark.parametrize("dtype, reach", [(np.float32, 2.0**22), (np.float64, 2.0**51)])
+def test_sines_far_out(dtype, reach, backend):
+    f = fastact.activation(lambda x: np.sin(x) * x, name="wave", check=False)
+    rng, eps = np.random.default_rng(0), np.finfo(dtype).eps
+    near_zeros = [float(mpmath.pi * int(k)) for k in reach ** rng.uniform(0.1, 0.99, 50) / 4]
+    x = np.concatenate([rng.choice([-1, 1], 100) * reach ** rng.uniform(0.3, 1, 100), near_zeros, [1e6, -reach * (1 - eps)]]).astype(dtype)
+    x = x[np.abs(x) < reach]
+    y, slope = f.value_and_grad(x)
+    with mpmath.workprec(200):
+        s, c = ([float(g(mpmath.mpf(float(v)))) for v in x] for g in (mpmath.sin, mpmath.cos))
+    np.testing.assert_allclose(y, s * x.astype(float), rtol=4 * eps)
+    np.testing.assert_allclose(slope, s + c * x.astype(float), rtol=8 * eps, atol=8 * eps)
+    if backend == "numba":
+        assert np.array_equal(f(np.array([reach, -reach, 1e30], dtype)), [0, 0, 0])
+    assert np.isnan(f(np.array([np.inf, -np.inf, np.nan], dtype))).all()
+
+
+def test_the_reach_of_sines_is_said():
+    f = fastact.activation(lambda x: x + np.sin(x) ** 2, name="wave", check=False)
+    assert "of 4.19e+06 or more (float64: 2.25e+15) is 0, its mean" in f.__doc__ and "2.25e+15" in fastact.check(f).special
+    assert "its mean" not in fastact.activation(lambda x: x * tanh(x), name="mine").__doc__
+
+
 @pytest.mark.parametrize("dtype", support.DTYPES)
 @pytest.mark.parametrize(
     "function, definition",
