@@ -18,6 +18,7 @@ from .checking import values
 from .pipeline import is_half
 
 _BLOCK = 65_536  # entries whose derivatives are in memory at a time
+ENOUGH = 30  # samples: half of them are 0 in a usual relu, and all of so many by chance in one of 1e9
 LAYERS = 10  # how deep the network is that the estimate is for
 
 
@@ -50,13 +51,12 @@ class _Tally:
         known = slope == slope
         if not known.all():
             self.nan += int(slope.size - known.sum())
-            slope = np.where(known, slope, 0)
             self.alive |= ~known.all(axis=0)  # broken, but not dead
-        self.alive |= slope.any(axis=0)
-        self.flat += slope.size - int(np.count_nonzero(slope))
+        self.alive |= (slope > 0).any(axis=0)
+        self.flat += int(np.count_nonzero(slope == 0))
         self.saturated += int(np.count_nonzero(slope < self.threshold))
         self.infinite += int(np.count_nonzero(np.isinf(x)))
-        finite = np.minimum(slope, 1e15).astype(np.float64, copy=False)
+        finite = np.minimum(np.where(known, slope, 0), 1e15).astype(np.float64, copy=False)
         self.squares += float(np.dot(finite.ravel(), finite.ravel()))
 
     def _slope(self, x, parameters):
@@ -71,12 +71,12 @@ class _Tally:
 
     def result(self, name=None):
         units = max(1, self.alive.size)
-        entries = max(1, self.entries - self.nan)
+        entries = self.entries - self.nan
+        known = max(1, entries)
         return Health(
             name=name or self.record.name, activation=self.record.name, samples=self.samples, units=self.alive.size,
-            dead=float(np.count_nonzero(~self.alive)) / units if self.samples else 0.0, saturated=self.saturated / max(1, self.entries),
-            flat=self.flat / max(1, self.entries),
-            gain=math.sqrt(self.squares / entries), nan=self.nan, infinite=self.infinite, threshold=self.threshold,
+            dead=float(np.count_nonzero(~self.alive)) / units if self.samples else 0.0, saturated=self.saturated / known,
+            flat=self.flat / known, gain=math.sqrt(self.squares / known) if entries or not self.entries else math.nan, nan=self.nan, infinite=self.infinite, threshold=self.threshold,
             dead_units=~self.alive.reshape(self.shape), _gated=self.gated,
         )  # fmt: skip
 
@@ -107,7 +107,7 @@ class Health:
     dead : float
         The share of units whose derivative is 0 for every sample: they learn no more.
     saturated : float
-        The share of entries whose derivative is below `threshold`.
+        The share of entries whose derivative is below `threshold`; NaN is left out here and below.
     flat : float
         The share of entries whose derivative is exactly 0; for relu, half is usual.
     gain : float
@@ -136,12 +136,18 @@ class Health:
                 f"{self.nan} derivatives are NaN and {self.infinite} preactivations infinite: lower the learning rate, clip gradients, and look at "
                 "the inputs (divide by their standard deviation)"
             )
-        if self.dead > 0.02:
+        if self.dead > 0.02 and self.samples < ENOUGH:
+            found.append(
+                f"{self.dead:.0%} of the units have the derivative 0 for every sample, but {self.samples} sample{'s are' if self.samples > 1 else ' is'} too few to "
+                f"call them dead: give {ENOUGH} or more"
+            )
+        elif self.dead > 0.02:
             found.append(
                 f"{self.dead:.0%} of the units are dead: their derivative is 0 for every sample, so nothing brings them back. Try leaky_relu, elu or silu, "
                 "which have a slope for negative inputs, or a lower learning rate and biases that start at 0"
             )
-        if self.flat > 0.75 and self.dead < 0.75:
+        flat = self.flat > 0.75 and self.dead < 0.75
+        if flat:
             found.append(
                 f"{self.flat:.0%} of the entries lie where {self.activation} is flat, so most units learn from few samples. Try normalised inputs, biases that "
                 "start at 0, or leaky_relu, elu or silu"
@@ -151,7 +157,7 @@ class Health:
                 f"{self.saturated:.0%} of the entries are saturated (derivative below {self.threshold:g}): the inputs are too large for {self.activation}. "
                 "Try smaller first weights (divide by the root of the number of inputs), normalised inputs, or silu, gelu or leaky_relu"
             )
-        elif self.gain < 0.5 and not self._gated:
+        if self.gain < 0.5 and not self._gated and not flat:
             steep = np.abs(values(catalog.find(self.activation))(np.linspace(-4, 4, 161))[1]).max() > 0.9 if self.activation in catalog.records() else False
             instead = (
                 f"Most inputs lie where {self.activation} has little slope: try normalised inputs, or weights of variance 2 / inputs"

@@ -90,6 +90,34 @@ def test_advice():
     assert "explodes" in fastact.health(steep, 3 * x).advice[0]
 
 
+@pytest.mark.parametrize("name", ["gelu", "relu", "sigmoid"])
+@pytest.mark.parametrize("dtype", support.DTYPES)
+def test_nan_is_left_out(name, dtype):
+    """It is counted on its own, and no share or gain is of it."""
+    x = np.random.default_rng(0).normal(0, 3, size=(200, 50)).astype(dtype)
+    holes = np.where(np.random.default_rng(1).random(x.shape) < 0.3, np.nan, x).astype(dtype)
+    slope = np.abs(fastact.get(name).grad(holes[~np.isnan(holes)]).astype(float))
+    found = fastact.health(name, holes)
+    assert found.nan == np.isnan(holes).sum() and found.saturated == pytest.approx((slope < 0.01).mean()) and found.flat == pytest.approx((slope == 0).mean())
+    assert found.gain == pytest.approx(np.sqrt((slope**2).mean()), rel=1e-5)
+    nothing = fastact.health(name, np.full((50, 4), np.nan, dtype))
+    assert nothing.nan == 200 and nothing.saturated == nothing.flat == nothing.dead == 0 and np.isnan(nothing.gain)
+    assert len(nothing.advice) == 1 and "NaN" in nothing.advice[0]
+
+
+def test_few_samples_make_no_dead_units():
+    x = np.random.default_rng(0).normal(size=(monitor.ENOUGH, 40))
+    few = fastact.health("relu", x[:1])
+    assert few.dead > 0.3 and "1 sample is too few" in few.advice[0] and not any("nothing brings them back" in text for text in few.advice)
+    assert "2 samples are too few" in fastact.health("relu", x[:2]).advice[0]
+    assert "nothing brings them back" in fastact.health("relu", -np.abs(x)).advice[0]
+
+
+def test_saturated_and_vanishing():
+    said = " ".join(fastact.health("sigmoid", np.full((50, 4), 20.0)).advice)
+    assert "100% of the entries are saturated" in said and "it vanishes on its way" in said
+
+
 class Layer:
     def __init__(self, name):
         self.activation = fastact.get(name)
