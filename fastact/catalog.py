@@ -298,8 +298,9 @@ AXIS = ("gumbel_softmax", "hardmax", "log_softmax", "logsumexp", "maxout", "soft
 def _unknown(name):
     import difflib
 
-    if name.lower() in (*AXIS, *gated_units()):
-        raise LookupError(f"name: {name!r} is no activation, which is a function of one number; it is fastact.{name.lower()}")
+    for other in (*AXIS, *gated_units()):
+        if _plain(name) == _plain(other):
+            raise LookupError(f"name: {name!r} is no activation, which is a function of one number; it is fastact.{other}")
     close = difflib.get_close_matches(name.lower(), [n for r in records().values() for n in r.spellings])
     hint = f"did you mean {' or '.join(map(repr, dict.fromkeys(close)))}?" if close else "fastact.names() lists them"
     raise LookupError(f"name: there is no activation {name!r}; {hint}")

@@ -275,7 +275,7 @@ def test_get_hints():
         with pytest.raises(TypeError, match="name"):
             fastact.get(bad)
     for name in (*axis.__all__, *catalog.gated_units()):
-        for given in (name, name.upper()):
+        for given in (name, name.upper(), name.title(), name.title().replace("_", ""), name.replace("_", "-"), f"{name[:3]}_{name[3:]}"):
             with pytest.raises(LookupError, match=f"no activation.* it is fastact.{name}$"):
                 fastact.get(given)
 
