@@ -190,7 +190,8 @@ def places(formula, parameters):
     def numbers(entries):
         return entries and tuple([e if e is None else float(eval(e, {"log": math.log}, values)) if isinstance(e, str) else float(e) for e in entries])
 
-    return {name: numbers(formula.entry[name]) for name in ("kinks", "value_zero", "derivative_zero")}
+    found = {name: numbers(formula.entry[name]) for name in ("kinks", "value_zero", "derivative_zero")}
+    return found | {"kinks": tuple(k for k in found["kinks"] if math.isfinite(k))}
 
 
 @functools.cache

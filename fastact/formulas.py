@@ -285,7 +285,7 @@ def hard_tanh(x, min_val=-1.0, max_val=1.0, *, at_limits=0.0):
 @activation(
     definition="min(max(slope * x + offset, min_val), max_val)", numpy="np.clip(slope * x + offset, min_val, max_val)",
     numpy_grad="np.where((y > min_val) & (y < max_val), x.dtype.type(slope), 0)", ulp=(1, 0),
-    kinks=("(min_val - offset) / slope", "(max_val - offset) / slope"), like={"onnx": "Clip", "thinc": "clipped_linear"},
+    kinks=("(min_val - offset) / slope", "(max_val - offset) / slope"), like={"onnx": named("Clip", min_val=-math.inf, max_val=math.inf), "thinc": "clipped_linear"},
 )
 def clipped_linear(x, slope=1.0, offset=0.0, min_val=0.0, max_val=1.0):
     """A line between two limits: slope * x + offset, clipped."""

@@ -82,6 +82,16 @@ OWN = [
 ]
 
 
+def test_clip_of_onnx_has_no_limits_of_its_own(backend):
+    clip = fastact.get("Clip", like="onnx")
+    for dtype in support.DTYPES:
+        x = np.array([-1e30, -3.0, 0.0, 0.5, 2.0, 1e30], dtype)
+        np.testing.assert_array_equal(clip(x), x)
+        np.testing.assert_array_equal(clip.grad(x), np.ones_like(x))
+        np.testing.assert_array_equal(clip(x, min_val=-1.0, max_val=1.0), np.clip(x, -1, 1))
+    assert clip.record.kinks == () and fastact.get("Clip").record.name == "clipped_linear"
+
+
 @pytest.mark.parametrize("name, library, x, value, derivative", OWN)
 def test_as_the_library_has_it(name, library, x, value, derivative):
     f = fastact.get(name, like=library)
