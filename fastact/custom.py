@@ -377,6 +377,7 @@ def _finite_factors(graph, roots, lost, parameters, side):
             tracing.substitute([root], graph.x, held, within=tracing.ARITHMETIC)[0] if was else root
             for root, was in zip(roots, lost, strict=True)
         ]
+        trial = [root if was else _alongside(root, held, trial, parameters, side) for root, was in zip(trial, lost, strict=True)]
         if not any(_lost(trial, parameters, side)) and all(
             _end(root, parameters, side, limit[1]) in ("constant", "grows")
             for root, was in zip(trial, lost, strict=True)
@@ -384,6 +385,18 @@ def _finite_factors(graph, roots, lost, parameters, side):
         ):
             return trial
     return None
+
+
+def _alongside(root, held, roots, parameters, side):
+    """The root with what it and these roots have in common, but for x being held in them, computed once, where that changes nothing."""
+    there = set(tracing.ordered(roots))
+    for node in tracing.ordered([root]):
+        if node.op in ("sqrt", "div", *tracing.ELEMENTARY):
+            other = tracing.substitute([node], root.graph.x, held, within=tracing.ARITHMETIC)[0]
+            if other is not node and other in there:
+                changed = tracing.substitute([root], node, other)[0]
+                root = changed if _alike(root, changed, parameters, side) else root
+    return root
 
 
 def _bounded(graph, roots, parameters):
