@@ -801,6 +801,8 @@ def warmup(name=None, dtype=None, mode=None, backend=None):
         raise TypeError(f"name: expected an activation, its name or a list of them, not {name!r}")
     chosen = catalog.records().values() if name is None else [n.record if isinstance(n, Function) else catalog.find(n) for n in named]
     precisions = catalog.DTYPES if dtype is None else [catalog.precision_for(_held(dtype), dispatch.get_accuracy())]
+    if mode is not None and not np.iterable(mode):
+        raise TypeError(f"mode: expected one of {', '.join(catalog.MODES)}, or a list of them, not {mode!r}")
     wanted = None if mode is None else [mode] if isinstance(mode, str) else list(mode)
     for m in wanted or ():
         if m not in catalog.MODES:
@@ -834,7 +836,7 @@ def _numba_pays(record, mode, precision):
 
 
 def _held(dtype):
-    name = dtype if isinstance(dtype, str) and dtype in catalog.HELD else np.dtype(dtype).name
+    name = dtype if isinstance(dtype, str) and dtype in catalog.HELD else dispatch.as_dtype(dtype).name
     if name not in catalog.HELD:
         raise ValueError(f"dtype: there are no kernels for {name}; give one of {', '.join(catalog.HELD)}")
     return name

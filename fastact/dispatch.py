@@ -389,7 +389,7 @@ def explain(activation, x=None, *, mode="value", dtype=None, accuracy=None):
     if array is None and isinstance(dtype, str) and dtype in catalog.HELD:
         held = found = dtype  # bfloat16 has this name for NumPy only once ml_dtypes is imported
     else:
-        found = _dtype(dtype or "float32") if array is None else array.dtype
+        found = as_dtype(dtype or "float32") if array is None else array.dtype
         held = np.result_type(found, np.float32).name if found.kind in "biu" else found.name
     if held not in catalog.HELD:
         raise TypeError(f"{'dtype' if array is None else 'x'}: there are no kernels for dtype {found}; give one of {', '.join(catalog.HELD)}")
@@ -422,7 +422,8 @@ def explain(activation, x=None, *, mode="value", dtype=None, accuracy=None):
     )  # fmt: skip
 
 
-def _dtype(given):
+def as_dtype(given):
+    """What was given for a dtype, as one."""
     try:
         return np.dtype(given)
     except TypeError:

@@ -203,6 +203,12 @@ def test_warmup_counts():
     assert fastact.warmup(FIRST, dtype="float32", mode="value") == 0
 
 
+@pytest.mark.parametrize("given, error, words", [({"dtype": "float31"}, TypeError, "^dtype: .*float31"), ({"mode": 3}, TypeError, "^mode: .* not 3")])
+def test_warmup_says_what_is_wrong(given, error, words):
+    with pytest.raises(error, match=words):
+        fastact.warmup(FIRST, **given)
+
+
 @pytest.mark.skipif(not support.HAS_NUMBA, reason="Numba is not installed")
 def test_warmup_compiles_for_numba():
     fastact.warmup([FIRST], dtype=np.float32, mode=["value"], backend="numba")
