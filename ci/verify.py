@@ -162,7 +162,7 @@ def _without_comments(path):
 
 @functools.cache
 def _intrinsics():
-    """The source of each intrinsic, and of what that uses, by name: for Numba and in C, without comments."""
+    """The source of each intrinsic of Numba, and of what that uses, by name, without comments; those in C give the same bits, as tests see to."""
     known = {}
     for node in ast.parse(_without_comments(PACKAGE / "backends" / "numba_intrinsics.py")).body:
         names = [node.value.args[0].value] if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else []
@@ -170,12 +170,6 @@ def _intrinsics():
         names += [t.id for t in node.targets if isinstance(t, ast.Name)] if isinstance(node, ast.Assign) else []
         for name in names:
             known[name] = known.get(name, "") + ast.unparse(node)
-    header = PACKAGE / "_cy" / "primitives.h"
-    if header.exists():
-        text = re.sub(r"/\*.*?\*/|[\s\\]", "", header.read_text(encoding="utf-8"), flags=re.DOTALL)
-        for piece in text.split("FASTACT_INLINEreal")[1:]:
-            name = re.match(r"(\w+)_##", piece)[1]
-            known[name] = known.get(name, "") + piece
     return known
 
 
