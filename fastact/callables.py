@@ -294,6 +294,7 @@ class Function(Runner):
                 if result is not None:
                     return result
             ufunc = self._ufunc(mode, full, accuracy)
+            narrows = out is not None or "dtype" in options or "signature" in options
             strict = options.get("casting") in ("no", "equiv")  # then integers are NumPy's to refuse
             operands = [value if strict else _real(value) for value in inputs[:count]] + inputs[count : ufunc.nin]
             if "dtype" not in options and "signature" not in options:
@@ -303,7 +304,7 @@ class Function(Runner):
             if out is not None:
                 options["out"] = out
             # Beyond the largest number of a narrower dtype is infinite, and no news.
-            quiet = bool(options) or any(type(p) in (float, int) and _LARGEST < abs(p) < math.inf for p in operands)
+            quiet = narrows or any(type(p) in (float, int) and _LARGEST < abs(p) < math.inf for p in operands)
             if quiet and any(map(_overrides, (*operands, *_tuple(out), options.get("where")))):
                 quiet = False  # theirs are their own
             elif out is None and options.get("where", True) is not True:

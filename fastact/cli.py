@@ -566,7 +566,7 @@ def parser():
     made = command("warmup", warmup, "warmup gelu silu --dtype float32", "warmup --backend numba")
     names(made, "compile")
     made.add_argument("--mode", choices=modes, help="only this mode")
-    made.add_argument("--dtype", choices=catalog.DTYPES, help="only this dtype")
+    made.add_argument("--dtype", choices=catalog.HELD, help="only this dtype")
     made.add_argument("--backend", choices=["numba"], help="compile for Numba whatever would be chosen")
 
     made = command("vendor", vendor, "vendor src/project", "vendor src/project --name _activations --replace")

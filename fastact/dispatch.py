@@ -319,7 +319,7 @@ def choose(record, mode, precision, setting=None):
         other = "cython" if best == "numba" else "numba"
         return Choice(best, costs[best], f"{costs[best]:.3g} ns an element, {other} {costs[other]:.3g}")
     best = compiled[0]
-    return Choice(best, costs[best] or UNMEASURED_NS, "nothing is measured" if len(compiled) > 1 else _why_alone(record, mode, precision, best))
+    return Choice(best, costs[best] or UNMEASURED_NS, "nothing is measured" if len(compiled) > 1 else "")  # `_why_alone` says more, to who asks
 
 
 def _why_alone(record, mode, precision, backend):
@@ -418,7 +418,8 @@ def explain(activation, x=None, *, mode="value", dtype=None, accuracy=None):
         team = get_num_threads() if n >= executor.PARALLEL else 1
     return Explanation(
         record.name, mode, held, computed, accuracy, None if array is None else n, choice.backend,
-        cython.level() if choice.backend == "cython" else None, team, path, choice.why,
+        cython.level() if choice.backend == "cython" else None, team, path,
+        choice.why or _why_alone(record, mode, catalog.precision_for(held, accuracy), choice.backend),
     )  # fmt: skip
 
 

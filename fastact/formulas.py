@@ -294,7 +294,8 @@ def clipped_linear(x, slope=1.0, offset=0.0, min_val=0.0, max_val=1.0):
     steep = select(slope == 0, 1, slope)
     first = (min_val - offset) / steep
     last = (max_val - offset) / steep
-    return minimum(maximum(t, min_val), max_val), slope * inside(x, minimum(first, last), maximum(first, last))
+    rise = select(min_val <= max_val, select(offset == offset, slope, offset), 0)
+    return minimum(maximum(t, min_val), max_val), rise * inside(x, minimum(first, last), maximum(first, last))
 
 
 @from_output(clipped_linear)
@@ -869,7 +870,8 @@ def squareplus(x, b=4.0):
     a = minimum(abs(x), LARGEST)
     m = minimum(a, SQUARE_REACH)
     square = fma(m, m, b)
-    s = select(a > SQUARE_REACH, a, maximum(sqrt(square), a))  # the square of a small number may be 0
+    least = select(b < 0, 0, a)  # the square of a small number may be 0
+    s = select(a > SQUARE_REACH, a, maximum(sqrt(square), least))
     half = fma(0.5, s, 0.5 * a)
     over = select(a > SQUARE_REACH, 0.25 * b / a, 0.5 * b)
     under = select(a > SQUARE_REACH, a, fma(m, s, square))
@@ -893,7 +895,7 @@ def squareplus_at_defaults(x):
 @in_reduced_precision(squareplus, "single")
 def squareplus_reduced(x, b=4.0):
     a = minimum(abs(x), SQUARE_REACH)
-    square = fma(a, a, maximum(b, 1e-150))  # below all squares of float32
+    square = fma(a, a, select(b == 0, 1e-150, b))  # below all squares of float32
     r = reduced_rsqrt(square)
     twice = fma(square, r, a)
     left = 0.5 * b * reduced_reciprocal(twice)

@@ -119,7 +119,8 @@ class _Blocks:
         self.kernel = _block_kernel(record, program.mode, precision, backend)
         self.program, self.dtype, self.sums = program, np.dtype(precision), sums
         self.segments = len(record.given(program.mode)) + 1 if program.mode == catalog.TRAINING else 0
-        self.constants = {name: real(value) for name, value in zip(CONSTANTS, constants, strict=True)} | {"zero": real(0)}
+        with np.errstate(over="ignore"):
+            self.constants = {name: real(value) for name, value in zip(CONSTANTS, constants, strict=True)} | {"zero": real(0)}
         self.inputs = [np.broadcast_to(a, shape) for a in inputs]
         self.parameters = [np.broadcast_to(p, shape) if isinstance(p, np.ndarray) and p.ndim else float(p) for p in parameters]
         self.outputs = outputs

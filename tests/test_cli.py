@@ -61,6 +61,7 @@ def test_a_terminal_of_few_characters():
 def test_options_of_examples(words):
     script = pathlib.Path(__file__).parent.parent / "examples" / "classify.py"
     environment = {**os.environ, "PYTHONPATH": str(vendoring.HERE.parent)}
+    environment.pop("PYTHONSAFEPATH", None)  # or a script would not find those beside it
     done = subprocess.run([sys.executable, str(script), *words.split()], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == cli.USAGE and f"argument {words.split()[0]}: " in done.stderr
 

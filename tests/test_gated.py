@@ -334,3 +334,10 @@ def test_gates_that_are_more_than_arrays(tmp_path):
     for given in (stored, gate.view(np.matrix), np.ma.array(gate)):
         support.same_bits(fastact.swiglu(value, given), fastact.swiglu(value, gate), type(given).__name__)
         support.all_same_bits(fastact.swiglu.backward(value, value, given), fastact.swiglu.backward(value, value, gate), type(given).__name__)
+
+
+def test_constants_beyond_float32_are_no_news(backend):
+    x = np.array([1, -2], np.float32)
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(fastact.swiglu(x, x, limit=1e40), fastact.swiglu(x, x))
+        np.testing.assert_array_equal(fastact.bias("relu")(x, abs(x), scale=1e40), [np.inf, np.nan])  # 0 * inf

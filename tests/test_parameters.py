@@ -210,6 +210,9 @@ def test_clipped_linear_without_a_limit(dtype, backend):
         y, dy = fastact.clipped_linear.value_and_grad(x, slope, 1.0, low, high)
         np.testing.assert_array_equal(y, expected)
         np.testing.assert_array_equal(dy[1:3], np.where((y > low) & (y < high), slope, 0)[1:3])
+    for low, high in ((0.0, -1.0), (0.0, -np.inf), (np.inf, 0.0)):  # crossed: a constant
+        np.testing.assert_array_equal(fastact.clipped_linear.grad(x, 1.0, 0.0, low, high), [0, 0, 0, 0, np.nan])
+    assert np.isnan(fastact.clipped_linear.value_and_grad(np.array([0.5], dtype), 1.0, np.nan)).all()
     near = np.array([-1e-38, 1e-38], dtype)  # where the line is 1, but for the rounding
     np.testing.assert_array_equal(fastact.clipped_linear.grad(near, -2.0, 1.0, 0.0, 1.0), [0, -2])
 
@@ -222,6 +225,15 @@ def test_squareplus_of_no_curvature_is_relu(dtype, backend):
         y, dy = fastact.squareplus.value_and_grad(x, 0.0, accuracy=accuracy)
         np.testing.assert_array_equal(y, np.maximum(x, 0))
         np.testing.assert_array_equal(dy, np.where(np.isnan(x), x, x > 0))
+
+
+@pytest.mark.parametrize("dtype", support.DTYPES)
+def test_squareplus_of_a_negative_b(dtype, backend):
+    x = np.array([3, -3, 1.25, 0.5], dtype)
+    for accuracy in ("default", "high"):
+        y, dy = fastact.squareplus.value_and_grad(x, -1.0, accuracy=accuracy)
+        np.testing.assert_allclose(y, [(3 + 8**0.5) / 2, (8**0.5 - 3) / 2, 1, np.nan], rtol=1e-6)
+        np.testing.assert_allclose(dy, [0.5 + 1.5 / 8**0.5, 0.5 - 1.5 / 8**0.5, 0.5 + 0.625 / 0.75, np.nan], rtol=1e-5)
 
 
 def test_hard_swish_of_any_slope(backend):
