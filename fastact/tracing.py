@@ -268,7 +268,7 @@ class Graph:
         if name in ("tanh", "erf") and which == 0 and a.op == "neg":
             return self.neg(self.formula(name, a.args[0]))
         usual = [p.default for p in catalog.records()[name].given("value")]
-        if [p.op == "const" and p.value for p in parameters] == usual:
+        if [p.value if p.op == "const" else None for p in parameters] == usual:
             parameters = ()  # not written: what a formula has at its defaults may be faster
         return self.raw("formula", a, *parameters, value=(name, which, conventions) if conventions else (name, which))
 
@@ -1093,7 +1093,7 @@ def _rule(g, node, inner):
 
 def _where_flat(g, a, da, slope):
     """A slope that is infinite where a is 0: times an inner derivative of 0, as of max(x, 0), it is 0."""
-    flat = any(n.op == "select" and g.zero in n.args[1:] for n in ordered([da]))
+    flat = any(n.op == "select" and any(a is g.zero for a in n.args[1:]) for n in ordered([da]))  # not `in`: == of nodes is a node
     if not flat or g.least(a) > 0:
         return slope
     return g.select(g.combine("and", g.compare("eq", a, g.zero), g.compare("eq", da, g.zero)), g.zero, slope)

@@ -694,6 +694,19 @@ def test_powers_of_what_is_0_on_one_side(function, slope):
     assert np.isnan(f.grad(np.nan)) and f.record.kinks == ()
 
 
+@pytest.mark.parametrize("dtype", support.DTYPES)
+@pytest.mark.parametrize(
+    "function, slope",
+    [
+        (lambda x: sqrt(1 + abs(x - tanh(x))), lambda x: np.sign(x) * np.tanh(x) ** 2 / 2 / np.sqrt(1 + abs(x - np.tanh(x)))),
+        (lambda x, b=1.5: sqrt(1 + abs(x / b)), lambda x: np.sign(x) / 3 / np.sqrt(1 + abs(x / 1.5))),
+    ],
+)
+def test_roots_of_a_sum_with_abs(function, slope, dtype, backend):
+    x = np.array([-20, -3, -0.5, 0, 1, 7], dtype)
+    np.testing.assert_allclose(fastact.activation(function).grad(x), slope(x.astype(float)), rtol=20 * np.finfo(dtype).eps)
+
+
 @pytest.mark.parametrize(
     "function, x0, at",
     [
