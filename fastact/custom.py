@@ -29,6 +29,7 @@ _HOLDS = (
 )
 
 
+_LARGEST = _HOLDS[0]
 _EXP_BOUNDS = ("MODERATE", MODERATE), ("E_1", dict(_HOLDS)["E_1"])  # the first makes a shorter exp do
 
 
@@ -292,18 +293,22 @@ def probes(dtype, side):
     return side * np.concatenate([steps, [getattr(LARGEST, dtype), math.inf]])
 
 
-def _lost(roots, parameters, side):
-    """For each root, whether it is NaN or wrong somewhere far out on this side, or float32 overflows inside: float64 knows better."""
+def _lost(roots, parameters, side, truth=None):
+    """For each root, whether it is NaN or wrong somewhere far out on this side, or float32 overflows inside: float64 knows better.
+
+    `truth`: the roots as they were before anything was held, which float64 computes farther out than float32.
+    """
     import numpy as np
 
     from . import checking
 
-    narrow, wide = (tracing.evaluate(roots, probes(dtype, side), parameters, dtype) for dtype in language.PRECISIONS)
-    reference = tracing.evaluate(roots, probes("float32", side), parameters)
+    # Strict, for NumPy's maximum passes a NaN on, which those of other backends drop.
+    narrow, wide = (tracing.evaluate(roots, probes(dtype, side), parameters, dtype, strict=True) for dtype in language.PRECISIONS)
+    reference = tracing.evaluate(truth or roots, probes("float32", side), parameters)
     found = []
     with np.errstate(all="ignore"):
         for root, y, z, right in zip(roots, narrow, wide, reference, strict=True):
-            ends = checking.breaks_off(lambda x, dtype, root=root: tracing.evaluate([root], x, parameters, dtype)[0], side)
+            ends = checking.breaks_off(lambda x, dtype, root=root: tracing.evaluate([root], x, parameters, dtype, strict=True)[0], side)
             off = (np.abs(right) < 1e38) & ~(np.abs(y - right) <= 0.01 * np.abs(right) + 0.01)
             found.append(bool(np.isnan(y).any() or np.isnan(z).any() or off[:-2].any() or ends))
     return found
@@ -336,15 +341,14 @@ def _safe(value, slope, parameters):
     """Value and derivative as they are computed: infinities give their limits where there are any, and NaN gives NaN."""
     import numpy as np
 
-    graph, roots = value.graph, _shared(tracing.lowered([value, slope]))
+    graph, truth = value.graph, _shared(tracing.lowered([value, slope]))
+    roots = truth
     if any(_lost(roots, parameters, 1) + _lost(roots, parameters, -1)):
         roots = _bounded(graph, roots, parameters)
     for side in (1, -1):
-        lost = _lost(roots, parameters, side)
-        if any(lost) and (kept := _finite_factors(graph, roots, lost, parameters, side)):
-            roots = kept
-        elif any(lost):
-            roots = next((kept for limit in _HOLDS if (kept := _held(graph, roots, lost, parameters, side, limit))), roots)
+        lost = _lost(roots, parameters, side, truth)
+        if any(lost):
+            roots = _mended(graph, roots, lost, parameters, side, truth) or _inside(graph, roots, lost, parameters, side, truth)
     for dtype in language.PRECISIONS:
         at_nan = [bool(np.isnan(y).all()) for y in tracing.evaluate(roots, np.array([math.nan]), parameters, dtype)]
         roots = [
@@ -352,6 +356,57 @@ def _safe(value, slope, parameters):
             for root, good in zip(roots, at_nan, strict=True)
         ]  # fmt: skip
     return roots
+
+
+def _mended(graph, roots, lost, parameters, side, truth):
+    """The roots with x held where that makes them what they should be, or None where no hold of both does."""
+    if kept := _finite_factors(graph, roots, lost, parameters, side, truth):
+        return kept
+    return next((kept for limit in _HOLDS if (kept := _held(graph, roots, lost, parameters, side, limit, truth))), None)
+
+
+def _inside(graph, roots, lost, parameters, side, truth):
+    """The roots with x held in the parts that are lost, each by itself: a bounded part of a sum that grows needs another hold than the sum."""
+    kept = []
+    for root, was, right in zip(roots, lost, truth, strict=True):
+        trial, failed = root, set()
+        while was and len(failed) < _PARTS:
+            parts = [n for n in tracing.ordered([trial]) if n.args and n not in failed and n.op not in tracing.CONDITIONS and tracing.depends(n)]
+            part = next((n for n, off in zip(parts, _lost(parts, parameters, side), strict=True) if off), None) if parts else None
+            if part is None:
+                break
+            failed.add(part)
+            if made := _mended(graph, [part], [True], parameters, side, [part]):
+                failed.add(made[0])
+                trial = tracing.substitute([trial], part, made[0])[0]
+        trial = _tidy(trial)
+        kept.append(trial if trial is not root and not any(_lost([trial], parameters, side, [right])) else root)
+    return kept
+
+
+def _tidy(root):
+    """The root without a hold of what a tighter one holds already."""
+    graph = root.graph
+
+    def bound(node):
+        return node.args[1].value[1] if node.op == "min" and node.args[1].op == "named" else None
+
+    for node in tracing.ordered([root]):
+        outer, inner = bound(node), node.args[0] if node.args else None
+        if outer is None:
+            continue
+        if inner.op == "max" and inner.args[1].op == "neg" and inner.args[1].args[0].op == "named":
+            inner = inner.args[0]
+        if (known := bound(inner)) is None:
+            continue
+        if known.float32 <= outer.float32 and known.float64 <= outer.float64:
+            return _tidy(tracing.substitute([root], node, node.args[0])[0])
+        if inner is node.args[0]:
+            return _tidy(tracing.substitute([root], node, graph.raw("min", inner.args[0], node.args[1]))[0])
+    return root
+
+
+_PARTS = 12
 
 
 def _shared(roots):
@@ -368,23 +423,38 @@ def _shared(roots):
     return roots
 
 
-def _finite_factors(graph, roots, lost, parameters, side):
+def _finite_factors(graph, roots, lost, parameters, side, truth):
     """The roots with x held at a large number where it is a factor or a term, or None where that is not all: 0 * inf would be NaN."""
-    for limit in _HOLDS[:2]:
+    for within, limit in itertools.product((tracing.ARITHMETIC, tracing.LINEAR), _HOLDS[:2]):
         bound = graph.raw("named", value=limit)
         held = graph.raw("min", graph.x, bound) if side > 0 else graph.raw("max", graph.x, graph.raw("neg", bound))
-        trial = [
-            tracing.substitute([root], graph.x, held, within=tracing.ARITHMETIC)[0] if was else root
-            for root, was in zip(roots, lost, strict=True)
-        ]
+        trial = [tracing.substitute([root], graph.x, held, within=within)[0] if was else root for root, was in zip(roots, lost, strict=True)]
         trial = [root if was else _alongside(root, held, trial, parameters, side) for root, was in zip(trial, lost, strict=True)]
-        if not any(_lost(trial, parameters, side)) and all(
-            _end(root, parameters, side, limit[1]) in ("constant", "grows")
-            for root, was in zip(trial, lost, strict=True)
-            if was
-        ):
-            return trial
+        if any(_lost(trial, parameters, side, truth)):
+            continue
+        ends = [_end(root, parameters, side, limit[1]) for root, was in zip(trial, lost, strict=True) if was]
+        if all(e in ("constant", "grows") for e in ends) or (within is tracing.LINEAR and all(ends) and _go_on(trial, lost, parameters, side)):
+            return [_zero_at_infinity(root, parameters, side) if was else root for root, was in zip(trial, lost, strict=True)]
     return None
+
+
+def _go_on(roots, lost, parameters, side):
+    """Whether those of the roots that were lost are 0 or infinite at infinity: the hold is only of a part that does not count there."""
+    import numpy as np
+
+    at = [y[0] for dtype in language.PRECISIONS for y in tracing.evaluate(roots, [side * math.inf], parameters, dtype)]
+    return all(not was or y == 0 or np.isinf(y) for was, y in zip(lost * 2, at, strict=True))
+
+
+def _zero_at_infinity(root, parameters, side):
+    """The root, 0 at infinity where it vanishes: the largest number times what exp leaves is 0 only where that is rounded to 0."""
+    graph = root.graph
+    vanishes = all(tracing.evaluate([root], [side * math.inf], parameters, dtype)[0][0] == 0 for dtype in language.PRECISIONS)
+    if not vanishes or not any(n.op in ("exp", "formula") for n in tracing.ordered([root])):
+        return root
+    largest = graph.raw("named", value=_LARGEST)
+    beyond = graph.raw("gt", graph.x, largest) if side > 0 else graph.raw("lt", graph.x, graph.raw("neg", largest))
+    return graph.raw("select", beyond, graph.zero, root)
 
 
 def _alongside(root, held, roots, parameters, side):
@@ -415,7 +485,18 @@ def _bounded_by(graph, roots, parameters, bound):
             continue
         trial = tracing.substitute(trial, node, graph.raw("exp", graph.raw("min", node.args[0], bound)))
     alike = all(_alike(before, after, parameters, side) for side in (1, -1) for before, after in zip(roots, trial, strict=True))
-    return trial if alike else roots
+    return trial if alike and all(_as_float64(roots, trial, parameters, side) for side in (1, -1)) else roots
+
+
+def _as_float64(roots, trial, parameters, side):
+    """Whether what float32 makes of a trial is what float64 makes of the roots: one factor must not be held while another one falls on."""
+    import numpy as np
+
+    x = side * np.concatenate([np.abs(probes("float32", side)), np.linspace(0, 120, 241)])
+    right, got = np.array(tracing.evaluate(roots, x, parameters)), np.array(tracing.evaluate(trial, x, parameters, "float32"), float)
+    with np.errstate(all="ignore"):
+        off = (np.abs(right) < 1e38) & np.isfinite(got) & ~(np.abs(got - right) <= 0.01 * np.abs(right) + 0.01)
+    return not off.any()
 
 
 def _alike(before, after, parameters, side):
@@ -432,7 +513,7 @@ def _alike(before, after, parameters, side):
     return True
 
 
-def _held(graph, roots, lost, parameters, side, limit):
+def _held(graph, roots, lost, parameters, side, limit, truth):
     """The roots with x held at this limit, or None where that would change what they are."""
     bound = graph.raw("named", value=limit)
     x = graph.raw("min", graph.x, bound) if side > 0 else graph.raw("max", graph.x, graph.raw("neg", bound))
@@ -442,7 +523,7 @@ def _held(graph, roots, lost, parameters, side, limit):
         end = _end(after, parameters, side, limit[1])
         beyond = graph.raw("gt" if side > 0 else "lt", graph.x, bound if side > 0 else graph.raw("neg", bound))
         if end == "constant" and (was or _alike(before, after, parameters, side)):
-            kept.append(after)
+            kept.append(_zero_at_infinity(after, parameters, side) if was and limit[0] == "LARGEST" else after)
         elif not was:
             kept.append(before)
         elif end == "vanishes":
@@ -451,7 +532,7 @@ def _held(graph, roots, lost, parameters, side, limit):
             kept.append(graph.raw("select", beyond, graph.raw("copysign", graph.x, after), after))
         else:
             return None
-    return None if any(_lost(kept, parameters, side)) else kept
+    return None if any(_lost(kept, parameters, side, truth)) else kept
 
 
 def _better(value, slope, roots, findings, parameters):

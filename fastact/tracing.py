@@ -193,16 +193,48 @@ class Graph:
                 inner = one.args[0]
                 if inner.op == "formula" and inner.value == ("softplus", 0) and [a is other for a in inner.args] == [True]:
                     return self.formula("mish", other)
-            if one.op == "formula" and one.value == ("sigmoid", 0):
-                if other is one.args[0]:
-                    return self.formula("silu", other)
-                if other.op == "exp" and other.args[0] is self.neg(one.args[0]):
-                    return self.formula("sigmoid", other.args[0])
+            if one.op == "formula" and one.value == ("ndtr", 0) and other is one.args[0]:
+                return self.formula("gelu", other)
+            if one.op == "formula" and one.value == ("sigmoid", 0) and other is one.args[0]:
+                return self.formula("silu", other)
+            if one.op in ("exp", "expm1", "formula") and (joined := self.joined(one, other)) is not None:
+                return joined
         if a.op != "const" and b.op == "mul" and b.args[0].op == "const":  # numbers come first, where they meet
             a, b = b, a
         if a.op == "mul" and a.args[0].op == "const":
             return self.mul(a.args[0], self.mul(a.args[1], b))
         return self.raw("mul", *sorted((a, b), key=_numbers_first))
+
+    def joined(self, one, other):
+        """The product where an exp(u) meets a sigmoid(-u) in it, which is sigmoid(u), else None: the two by themselves overflow and vanish."""
+        if other.op == "mul":
+            for first, second in (other.args, other.args[::-1]):
+                if (found := self.joined(one, first)) is not None:
+                    return self.mul(found, second)
+            return None
+        growing, falling = (one, other) if one.op in ("exp", "expm1") else (other, one)
+        if growing.op not in ("exp", "expm1") or falling.op != "formula" or falling.value != ("sigmoid", 0):
+            return None
+        (a, u), (b, v) = _multiple(growing.args[0]), _multiple(falling.args[0])
+        if u is not v or a * b >= 0:
+            return None
+        if growing.op == "expm1":
+            return self.formula("tanh", self.mul(self.const(a / 2), u)) if a == -b else None
+        if abs(a) < abs(b):
+            return None
+        rising = self.formula("sigmoid", self.mul(self.const(-b), u))
+        return rising if a == -b else self.mul(self.call("exp", self.mul(self.const(a + b), u)), rising)
+
+    def without(self, product, factor):
+        """What a factor is multiplied with to make the product, or None where it is none of its factors."""
+        if product is factor:
+            return self.one
+        if product.op != "mul":
+            return None
+        for first, second in (product.args, product.args[::-1]):
+            if (rest := self.without(first, factor)) is not None:
+                return self.mul(rest, second)
+        return None
 
     def div(self, a, b):
         if b.op == "const":
@@ -214,6 +246,8 @@ class Graph:
             return self.zero
         if b.op == "add" and b.args[0] is self.one and b.args[1].op == "exp":  # 1 / (1 + exp(-x)) overflows where its parts do
             return self.mul(a, self.formula("sigmoid", self.neg(b.args[1].args[0])))
+        if b.op == "add" and b.args[0].op == "const" and b.args[1].op == "exp" and (rest := self.without(a, b.args[1])) is not None:
+            return self.div(rest, self.add(self.one, self.mul(b.args[0], self.call("exp", self.neg(b.args[1].args[0])))))
         if b.op == "mul" and any(n.op == "add" and n.args[0] is self.one and n.args[1].op == "exp" for n in _factors(b)):
             return self.div(self.div(a, b.args[0]), b.args[1])
         if a.op == "sub" and b.op == "add" and set(a.args) == set(b.args) and all(n.op == "exp" for n in a.args):
@@ -389,6 +423,13 @@ def _factors(node):
     for n in found:  # which grows
         found += [a for a in n.args if n.op == "mul" and not any(a is b for b in found)]
     return [n for n in found if n.op != "mul"]
+
+
+def _multiple(node):
+    """A node as a number times another node."""
+    if node.op == "neg":
+        return -1.0, node.args[0]
+    return (node.args[0].value, node.args[1]) if node.op == "mul" and node.args[0].op == "const" else (1.0, node)
 
 
 def _is_root_of_two(a, u):
@@ -965,6 +1006,7 @@ def depends(node):
     return any(n.op == "x" for n in ordered([node]))
 
 
+LINEAR = ("add", "sub", "mul", "div", "neg", "select")
 ARITHMETIC = ("add", "sub", "mul", "div", "neg", "select", "abs", "sqrt", "hypot1", "max", "min", "copysign")  # what leaves large numbers large
 
 
@@ -1138,8 +1180,9 @@ _NUMPY = {
 }  # fmt: skip
 
 
-def evaluate(roots, x, parameters, dtype="float64"):
-    """The roots at these x by NumPy, each operation in this dtype: a list of arrays."""
+def evaluate(roots, x, parameters, dtype="float64", strict=False):
+    """The roots at these x by NumPy, each operation in this dtype: a list of arrays; `strict`: NaN in what a maximum is of makes it NaN."""
+    operations = _OPERATIONS | {"max": np.maximum, "min": np.minimum} if strict else _OPERATIONS
     real, known = np.dtype(dtype).type, {}
     x = np.asarray(x, dtype)
 
@@ -1164,7 +1207,7 @@ def evaluate(roots, x, parameters, dtype="float64"):
             elif op == "formula":
                 made = formula(*node.value, args=args)
             else:
-                made = _OPERATIONS[op](*args)
+                made = operations[op](*args)
             known[node] = made
     return [np.broadcast_to(np.asarray(known[r]), x.shape) for r in roots]
 

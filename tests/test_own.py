@@ -569,6 +569,52 @@ def test_tails_that_vanish(function, definition, dtype, backend):
                 assert abs(y - right) <= 30 * info.eps * abs(right) + 1000 * abs(v) * info.tiny, (v, y, right)
 
 
+FAR = [  # the function, and itself and its derivative far out in mpmath
+    (lambda x: x * exp(x) / (1 + exp(x)), "x / (1 + exp(-x))"),
+    (lambda x: x * exp(2 * x) / (1 + exp(2 * x)), "x / (1 + exp(-2 * x))"),
+    (lambda x: x * exp(2 * x) / (1 + exp(x)) ** 2, "x / (1 + exp(-x)) ** 2"),
+    (lambda x: x * (exp(x) - 1) / (exp(x) + 1), "x * tanh(x / 2)"),
+    (lambda x: x * exp(x) / (2 + exp(x)), "x / (1 + 2 * exp(-x))"),
+    (lambda x: (x * x / (1 + x * x)) * (1 / (1 + x * x)) + 0.25 * np.maximum(x, 0), "x * x / (1 + x * x) ** 2 + (x / 4 if x > 0 else 0)"),
+    (lambda x: sigmoid(x) * (x * x / (1 + x * x)) + 0.25 * abs(x), "x * x / (1 + x * x) / (1 + exp(-x)) + abs(x) / 4"),
+    (lambda x: log1p(abs(x)) + 0.25 * (x * x / (1 + x * x)), "log1p(abs(x)) + x * x / (1 + x * x) / 4"),
+    (lambda x: (1 - tanh(x) ** 2) * (x * x / (1 + x * x)) + 0.25 * np.arcsinh(x), "sech(x) ** 2 * x * x / (1 + x * x) + asinh(x) / 4"),
+    (lambda x: np.maximum(x, 0.25 * (log1p(exp(x)) / (1 + log1p(exp(x))))), "x if x > 0 else log1p(exp(x)) / (1 + log1p(exp(x))) / 4"),
+    (lambda x: np.maximum(x, x / (1 + abs(x))), "x if x > 0 else x / (1 + abs(x))"),
+    (lambda x: x * fastact.ndtr(x), "x * erfc(-x / sqrt(2)) / 2 if abs(x) < 1e3 else max(x, 0)"),
+    (lambda x: x * (sigmoid(x) * (1 - sigmoid(x))) * (x / sqrt(1 + x * x)), "x * sech(x / 2) ** 2 / 4 * x / sqrt(1 + x * x)"),
+]
+
+
+@pytest.mark.parametrize("dtype", support.DTYPES)
+@pytest.mark.parametrize("function, definition", FAR, ids=range(len(FAR)))
+def test_far_out(function, definition, dtype, backend):
+    """What is bounded goes on beside what grows, what grows beside what falls, and 0 is reached at infinity."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        f = fastact.activation(function, name="distant")
+    eps, tiny = float(np.finfo(dtype).eps), float(np.finfo(dtype).tiny)
+    far = np.array([3, 20, 44, 60, 89, 90, 100, 400, 1e4, 1e15, 1e19, 1e30, *([1e160, 1e300] if tiny < 1e-100 else [])], dtype)
+    x = np.concatenate([-far[::-1], far])
+    got = f.value_and_grad(x)
+    for which in (0, 1):
+        for v, y in zip(x.tolist(), got[which].tolist(), strict=True):
+            with mpmath.workdps(700):
+                t = mpmath.mpf(v)
+                if which == 0:
+                    right = exact(definition, t)
+                else:
+                    step = abs(t) * mpmath.mpf(10) ** -50
+                    right = (exact(definition, t + step) - exact(definition, t - step)) / (2 * step)
+            assert abs(y - right) <= 60 * eps * abs(right) + 1e3 * abs(v) * tiny + 4 * eps * which, (which, v, y, right)
+    ends = f.value_and_grad(np.array([-math.inf, math.inf], dtype))
+    last = f.value_and_grad(np.array([-1e30, 1e30], dtype))
+    for which in (0, 1):
+        for end, y in zip(ends[which], last[which], strict=True):
+            grows = which == 0 and abs(y) > 10
+            assert end == (math.copysign(math.inf, y) if grows else 0 if abs(y) < 1e-15 else pytest.approx(y, rel=1e-6)), (which, end, y)
+
+
 def test_a_wrong_limit_is_warned_about(monkeypatch):
     monkeypatch.setattr(custom, "_HOLDS", ())
     with pytest.warns(fastact.ActivationWarning, match="the derivative is 0.1 at x = inf, although it goes to 1 at the largest numbers"):
