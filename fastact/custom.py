@@ -366,9 +366,12 @@ def _mended(graph, roots, lost, parameters, side, truth):
 
 
 def _inside(graph, roots, lost, parameters, side, truth):
-    """The roots with x held in the parts that are lost, each by itself: a bounded part of a sum that grows needs another hold than the sum."""
+    """The roots with x held in each that is lost by itself, or in the parts that are: a bounded part of a sum that grows needs another hold."""
     kept = []
     for root, was, right in zip(roots, lost, truth, strict=True):
+        if was and (made := _mended(graph, [root], [True], parameters, side, [right])):
+            kept += made  # value and derivative apart
+            continue
         trial, failed = root, set()
         while was and len(failed) < _PARTS:
             parts = [n for n in tracing.ordered([trial]) if n.args and n not in failed and n.op not in tracing.CONDITIONS and tracing.depends(n)]
@@ -452,7 +455,9 @@ def _zero_at_infinity(root, parameters, side):
     vanishes = all(tracing.evaluate([root], [side * math.inf], parameters, dtype)[0][0] == 0 for dtype in language.PRECISIONS)
     if not vanishes or not any(n.op in ("exp", "formula") for n in tracing.ordered([root])):
         return root
-    largest = graph.raw("named", value=_LARGEST)
+    at = tracing.evaluate([root], [side * getattr(_HOLDS[1][1], dtype) for dtype in language.PRECISIONS], parameters)[0]
+    gone = abs(at[0]) < 2.0**-149 and at[1] == 0  # in float64, whose exp goes on to 0
+    largest = graph.raw("named", value=_HOLDS[1] if gone else _LARGEST)
     beyond = graph.raw("gt", graph.x, largest) if side > 0 else graph.raw("lt", graph.x, graph.raw("neg", largest))
     return graph.raw("select", beyond, graph.zero, root)
 
@@ -496,7 +501,11 @@ def _as_float64(roots, trial, parameters, side):
     right, got = np.array(tracing.evaluate(roots, x, parameters)), np.array(tracing.evaluate(trial, x, parameters, "float32"), float)
     with np.errstate(all="ignore"):
         off = (np.abs(right) < 1e38) & np.isfinite(got) & ~(np.abs(got - right) <= 0.01 * np.abs(right) + 0.01)
-    return not off.any()
+        # Where float64 overflows too: what was constant stays so.
+        near, far = (np.array(tracing.evaluate(trial, side * np.array(at), parameters, "float32"), float) for at in ([1e3, 1e5], [1e20, 1e30, 3e38]))
+        slack = 1e-3 * np.abs(near[:, :1]) + 1e-6
+        moved = (np.abs(near[:, :1] - near[:, 1:]) <= slack) & ~(np.abs(far - near[:, :1]) <= 10 * slack)
+    return not off.any() and not moved.any()
 
 
 def _alike(before, after, parameters, side):
