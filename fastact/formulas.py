@@ -50,7 +50,7 @@ from .primitives import (
     SIGMOID_REACH,
     SIGMOID_UNBIAS,
     SINE_REACH,
-    SMALLEST,
+    SMALLEST_SUBNORMAL,
     SQUARE_REACH,
     TWO_OVER_SQRT_PI,
     UNBIAS,
@@ -875,8 +875,8 @@ def squareplus(x, b=4.0):
     half = fma(0.5, s, 0.5 * a)
     over = select(a > SQUARE_REACH, 0.25 * b / a, 0.5 * b)
     under = select(a > SQUARE_REACH, a, fma(m, s, square))
-    left = 0.25 * b / maximum(half + (abs(x) - a), SMALLEST)
-    return select(x < 0, left, fma(0.5, s, 0.5 * x)), select(x < 0, over, half) / maximum(select(x < 0, under, s), SMALLEST)  # b = 0: relu
+    left = 0.25 * b / maximum(half + (abs(x) - a), SMALLEST_SUBNORMAL)
+    return select(x < 0, left, fma(0.5, s, 0.5 * x)), select(x < 0, over, half) / maximum(select(x < 0, under, s), SMALLEST_SUBNORMAL)  # b = 0: relu
 
 
 @at_defaults(squareplus)

@@ -64,7 +64,7 @@ NAN = float("nan")
 ABOVE_0 = constant(float32=2.0**-31, float64=2.0**-255)  # its fourth power is a normal number, and 1 + its square is 1
 ROOT_ABOVE_0 = constant(float32=2.0**-15, float64=2.0**-127)  # half its square is ABOVE_0
 LARGEST = constant(float32=(2 - 2**-23) * 2.0**127, float64=(2 - 2**-52) * 2.0**1023)
-SMALLEST = constant(float32=2.0**-149, float64=2.0**-1074)  # above 0
+SMALLEST_SUBNORMAL = constant(float32=2.0**-149, float64=2.0**-1074)
 UNBIAS = constant(float32=2.0**-POWER_BIAS.float32, float64=2.0**-POWER_BIAS.float64, single=2.0**-POWER_BIAS.single)
 PHI0 = constant(**coefficients.PHI0)  # the normal density at 0
 # The first two coefficients apart: added last, they leave the smallest rounding error.
