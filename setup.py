@@ -144,7 +144,20 @@ def extensions():
             [str(CY / name) for name in ("frontend.pyx", "executor.cpp", "pipeline.cpp", "rows.cpp", "pool.cpp")],
             include_dirs=[numpy.get_include()],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
-            depends=[str(CY / name) for name in ("executor.hpp", "pipeline.hpp", "pipeline.pxi", "rows.hpp", "rows.pxi", "flags.hpp", "pool.hpp", "convert.h", "stages.h")],
+            depends=[
+                str(CY / name)
+                for name in (
+                    "executor.hpp",
+                    "pipeline.hpp",
+                    "pipeline.pxi",
+                    "rows.hpp",
+                    "rows.pxi",
+                    "flags.hpp",
+                    "pool.hpp",
+                    "convert.h",
+                    "stages.h",
+                )
+            ],
             language="c++",
         )
     )

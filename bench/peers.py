@@ -143,7 +143,13 @@ def _agrees_in_y(case, contender):
 
 def _torch_names(case):
     torch = _torch()
-    names = {"torch": torch, "nn": torch._C._nn, "x": torch.from_numpy(case.x), "y": torch.from_numpy(case.y), "dy": torch.from_numpy(case.dy)}
+    names = {
+        "torch": torch,
+        "nn": torch._C._nn,
+        "x": torch.from_numpy(case.x),
+        "y": torch.from_numpy(case.y),
+        "dy": torch.from_numpy(case.dy),
+    }
     names |= {"g": torch.from_numpy(case.grad_output), "ones": torch.ones(case.size, dtype=getattr(torch, case.dtype))}
     return names | ({"w": torch.tensor(case.defaults[:1], dtype=getattr(torch, case.dtype))} if case.defaults else {})
 
@@ -185,7 +191,15 @@ def _torch_backward(torch, case):
             continue
         known = {a.name: repr(a.default_value) for a in forward.default._schema.arguments if a.has_default_value()}
         known |= {p.name: repr(p.default) for p in case.record.parameters if not p.convention}
-        known |= {"grad_output": "{g}", "grad_out": "{g}", "self": "x", "self_or_result": "x", "input": "x", "output": "{o}", "result": "{o}"}
+        known |= {
+            "grad_output": "{g}",
+            "grad_out": "{g}",
+            "self": "x",
+            "self_or_result": "x",
+            "input": "x",
+            "output": "{o}",
+            "result": "{o}",
+        }
         known |= {"is_result": "False", "self_is_result": "False", "weight": "w"}
         known |= dict([more.split("=")]) if more else {}
         arguments = backward.default._schema.arguments
@@ -267,7 +281,11 @@ def onnxruntime_way(case):
     # ONNX has its own names for most parameters.
     own = {p.name: p.default for p in case.record.parameters if not p.convention}
     attributes = ({}, dict(zip(("alpha", "beta"), case.defaults, strict=False)), own)
-    tried = [(name, a | (dict([more.replace('"', "").split("=")]) if more else {})) for name, more in names_in(case.record, "onnx") for a in attributes]
+    tried = [
+        (name, a | (dict([more.replace('"', "").split("=")]) if more else {}))
+        for name, more in names_in(case.record, "onnx")
+        for a in attributes
+    ]
     return first_that_agrees(case, (_onnxruntime_contender(case, *call) for call in tried))
 
 

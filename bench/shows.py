@@ -168,7 +168,8 @@ def _output(code, environ):
 
 
 def _environ():
-    return {**os.environ, "PYTHONPATH": str(pathlib.Path(fastact.__file__).parents[1])}  # what is measured here, the checkout may not be compiled
+    # What is measured here: the checkout may not be compiled.
+    return {**os.environ, "PYTHONPATH": str(pathlib.Path(fastact.__file__).parents[1])}
 
 
 # --- Throughput ----------------------------------------------------------------------------------------------------------
@@ -473,7 +474,19 @@ def main():
     options = options.parse_args()
     busy = _busy()
     show, start = Show(options.rounds, options.only), time.perf_counter()
-    for part in (overhead, imports, bound_by_memory, throughput, precisions, saturated, along_an_axis, gated, fused, own_activations, large):
+    for part in (
+        overhead,
+        imports,
+        bound_by_memory,
+        throughput,
+        precisions,
+        saturated,
+        along_an_axis,
+        gated,
+        fused,
+        own_activations,
+        large,
+    ):
         part(show)
     counts = {verdict: sum(row["verdict"] == verdict for row in show.rows) for verdict in ("pass", "FAIL", "unsteady", "not measured")}
     print()

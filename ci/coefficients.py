@@ -138,7 +138,9 @@ def expm1(precision):
     def weight(r):
         return r * r * max(mpmath.exp(-r), mpf(0.5 if precision in REDUCED else 0.25) / abs(mpmath.expm1(r)))
 
-    c, _, _ = fit(lambda r: (mpmath.expm1(r) - r) / r**2, weight, grid, range(degree + 1), precision, () if precision in REDUCED else (0.5,))
+    c, _, _ = fit(
+        lambda r: (mpmath.expm1(r) - r) / r**2, weight, grid, range(degree + 1), precision, () if precision in REDUCED else (0.5,)
+    )
     errors = [abs(r + r * r * mpmath.polyval(c[::-1], r) - e) for r, e in zip(grid, exact)]
     of_exp, of_expm1 = (max(e / abs(x + d) for e, x in zip(errors, exact)) for d in (1, 0))
     return c, f"degree {degree}, {in_bits(of_exp)} of exp(r), {in_bits(of_expm1)} of expm1(r)"
@@ -240,14 +242,20 @@ GELU_FLAT = mpmath.findroot(lambda a: mills(a) - a / mpmath.sqrt(2 * mpmath.pi),
 
 def gelu_slope(precision):
     """gelu'(-a) exp(a^2 / 2) / (GELU_FLAT - a)."""
-    return in_reciprocal(lambda a, r: (mills(a) - a / mpmath.sqrt(2 * mpmath.pi)) / (GELU_FLAT - a), {p: (*MILLS[p][:3], degree) for p, degree in (("half", 7), ("single", 11))}, precision)
+    return in_reciprocal(
+        lambda a, r: (mills(a) - a / mpmath.sqrt(2 * mpmath.pi)) / (GELU_FLAT - a),
+        {p: (*MILLS[p][:3], degree) for p, degree in (("half", 7), ("single", 11))},
+        precision,
+    )
 
 
 def expm1_of_half(precision):
     degree = {"float32": 5, "float64": 10, "half": 4, "single": 6}[precision]
     bound = mpmath.log(2) * mpf("1.01")
     grid = [r for r in chebyshev_grid(-bound, bound, 14 * (degree + 2)) if r]
-    c, error, _ = fit(lambda r: mpmath.expm1(r / 2) / r, lambda r: abs(r) * mpmath.exp(-r / 2), grid, range(degree + 1), precision, (0.5, 0.125))
+    c, error, _ = fit(
+        lambda r: mpmath.expm1(r / 2) / r, lambda r: abs(r) * mpmath.exp(-r / 2), grid, range(degree + 1), precision, (0.5, 0.125)
+    )
     return c, f"degree {degree}, {in_bits(error)} of exp(r / 2)"
 
 
@@ -340,7 +348,8 @@ def rational(rest, weight, over, denominator, precision):
 GELU_DEGREES = {"float32": (3, 4), "float64": (9, 10)}
 GELU_LARGEST = {"float32": 13.4, "float64": 39}  # from the last one on gelu's tail is subnormal
 GELU_SCALE = {"float32": 0.014686084352433681, "float64": 1}  # of both polynomials
-GELU_STEPS = {"float32": ((1, 3, -3, 1), (1, 0, 1, -1, 0))}  # as many last places more: of 300,000 tried, with the scale, their roundings add up to the least
+# As many last places more: of 300,000 tried, with the scale, their roundings add up to the least.
+GELU_STEPS = {"float32": ((1, 3, -3, 1), (1, 0, 1, -1, 0))}
 
 
 def gelu_rational(precision):
@@ -364,7 +373,8 @@ def stepped(values, steps, precision):
 NEAR = mpf(53) / 64  # below, exp(-a^2 / 2) needs no power of two
 NEAR_DEGREE = {"float32": 4, "float64": 8, "half": 3, "single": 5}
 FAR_DEGREE = {"float32": (3, 4), "float64": (8, 9), "half": (2, 3), "single": (4, 5)}
-FAR_LARGEST = {"float32": 16, "float64": 39, "half": 16, "single": 16}  # beyond the reach: of several tried, its roundings add up to the least
+# Beyond the reach: of several tried, its roundings add up to the least.
+FAR_LARGEST = {"float32": 16, "float64": 39, "half": 16, "single": 16}
 
 
 def phi_near(precision):
@@ -489,7 +499,9 @@ def make():
     high = {p: fewer_digits(linear, SIGNIFICANT[p] - fewer[p]) for p in TYPES} | {p: rounded(linear, p) for p in REDUCED}
     low = {p: rounded(linear - mpf(high[p]), p) for p in TYPES} | dict.fromkeys(REDUCED, 0.0)
     parts.append(
-        comment("2 sqrt(2 / pi) with so few digits that its differences to numbers up to 32 (float32) or 64 are exact, and what that is rounded by.")
+        comment(
+            "2 sqrt(2 / pi) with so few digits that its differences to numbers up to 32 (float32) or 64 are exact, and what that is rounded by."
+        )
         + table("GELU_LINEAR", high)
         + table("GELU_LINEAR_LOW", low)
     )
@@ -505,16 +517,30 @@ def make():
     for name, text, function in (
         ("EXPM1", EXPM1_TEXT, expm1),
         ("LOG1P", LOG1P_TEXT, log1p),
-        ("TANH_REST", TANH_REST_TEXT, lambda p: plain(lambda w: tanh_rest_ratio(w) - third_low(p), mpf("1.1875") ** 2, {"float32": 8, "float64": 17, "half": 6, "single": 10}, p)),
+        (
+            "TANH_REST",
+            TANH_REST_TEXT,
+            lambda p: plain(
+                lambda w: tanh_rest_ratio(w) - third_low(p), mpf("1.1875") ** 2, {"float32": 8, "float64": 17, "half": 6, "single": 10}, p
+            ),
+        ),
         ("SINE", SINE_TEXT, lambda p: plain(sine_rest_ratio, mpf("0.81"), {"float32": 3, "float64": 7}, p)),
         ("COSINE", COSINE_TEXT, lambda p: plain(cosine_rest_ratio, mpf("0.81"), {"float32": 3, "float64": 7}, p)),
         ("MILLS", MILLS_TEXT, mills_polynomial),
         ("ATAN", ATAN_TEXT, atan),
         ("ERF_EXPONENT", ERF_EXPONENT_TEXT, erf_exponent),
-        ("SINE_SQUARE", SINE_SQUARE_TEXT, lambda p: plain(sine_square_ratio, (mpmath.pi / 2 * mpf("1.01")) ** 2, {"half": 5, "single": 6}, p)),
+        (
+            "SINE_SQUARE",
+            SINE_SQUARE_TEXT,
+            lambda p: plain(sine_square_ratio, (mpmath.pi / 2 * mpf("1.01")) ** 2, {"half": 5, "single": 6}, p),
+        ),
         ("GELU_SLOPE", GELU_SLOPE_TEXT, gelu_slope),
     ):
-        precisions = {"SINE": TYPES, "COSINE": TYPES, "ATAN": TYPES} | dict.fromkeys(("SINE_SQUARE", "GELU_SLOPE"), REDUCED) | {"ERF_EXPONENT": ("half",)}
+        precisions = (
+            {"SINE": TYPES, "COSINE": TYPES, "ATAN": TYPES}
+            | dict.fromkeys(("SINE_SQUARE", "GELU_SLOPE"), REDUCED)
+            | {"ERF_EXPONENT": ("half",)}
+        )
         head, both = polynomial(name, text, function, precisions.get(name, tuple(SIGNIFICANT)))
         parts.append(head + table(name, {p: c for p, (c, _) in both.items()}))
     head, both = polynomial("EXPM1_OF_HALF", EXPM1_OF_HALF_TEXT, expm1_of_half)
@@ -526,7 +552,12 @@ def make():
     )
     head, both = polynomial("PHI_NEAR", PHI_NEAR_TEXT, phi_near)
     parts.append(head + table("PHI_NEAR", {p: c for p, (c, _) in both.items()}))
-    for name, text, function in (("PHI_FAR", PHI_FAR_TEXT, phi_far), ("ERFC_RATIO", ERFC_RATIO_TEXT, erfc_rational), ("ERF", ERF_TEXT, erf_rational), ("GELU", GELU_TEXT, gelu_rational)):
+    for name, text, function in (
+        ("PHI_FAR", PHI_FAR_TEXT, phi_far),
+        ("ERFC_RATIO", ERFC_RATIO_TEXT, erfc_rational),
+        ("ERF", ERF_TEXT, erf_rational),
+        ("GELU", GELU_TEXT, gelu_rational),
+    ):
         ratios = {p: function(p) for p in (TYPES if name == "GELU" else SIGNIFICANT)}
         parts.append(
             comment(text, *(f"{p}: {note}, {error}." for p, (*_, error, note) in ratios.items()))

@@ -1,7 +1,7 @@
 """Render the tables of activations, in docs/activations.md and README.md, from the catalog.
 
-    python ci/docs.py            rewrite them
-    python ci/docs.py --check    fail if they are not what this script makes
+python ci/docs.py            rewrite them
+python ci/docs.py --check    fail if they are not what this script makes
 """
 
 import sys
@@ -81,12 +81,24 @@ def page():
     text = HEAD + table(
         ["name", "formula", "parameters; conventions", "error", "from output", "elsewhere"],
         [
-            [f"`{r.name}`", f"`{r.definition}`", parameters(r) and f"`{parameters(r)}`", f"{r.ulp[0]:g}, {r.ulp[1]:g}", from_output(r), elsewhere(r)]
+            [
+                f"`{r.name}`",
+                f"`{r.definition}`",
+                parameters(r) and f"`{parameters(r)}`",
+                f"{r.ulp[0]:g}, {r.ulp[1]:g}",
+                from_output(r),
+                elsewhere(r),
+            ]
             for r in records
         ],
     )
     rows = [
-        [f"`{r.name}`" + (f" as `{name}`" if i else ""), library, f"`{', '.join(f'{k}={v:.7g}' for k, v in changed.items())}`", f"`{parameters(r)}`"]
+        [
+            f"`{r.name}`" + (f" as `{name}`" if i else ""),
+            library,
+            f"`{', '.join(f'{k}={v:.7g}' for k, v in changed.items())}`",
+            f"`{parameters(r)}`",
+        ]
         for r in records
         for library, names in r.like.items()
         for i, (name, changed) in enumerate(names)

@@ -135,7 +135,9 @@ def check(folder, kinds, share, rest):
         reports.append(outcomes(report) if report.exists() else {})
         count = collections.Counter(reports[-1].values())
         seconds = time.monotonic() - start
-        lines.append(f"{kind:20} {count['passed']:8,} passed {count['failed']:5,} failed {count['skipped'] + count['impossible']:5,} skipped {seconds:6.0f} s")
+        lines.append(
+            f"{kind:20} {count['passed']:8,} passed {count['failed']:5,} failed {count['skipped'] + count['impossible']:5,} skipped {seconds:6.0f} s"
+        )
     say("The kinds")
     print(*lines, sep="\n")
     wrong = any(codes) or (len(kinds) == len(KINDS) and compare(reports))

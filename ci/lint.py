@@ -14,6 +14,8 @@ def main():
     venv.pip("install", "--quiet", ROOT, env=environment.clean(FASTACT_BUILD_EXTENSION="0"))
     say("ruff check")
     run(venv.python, "-m", "ruff", "check", ROOT)
+    say("ruff format --check")
+    run(venv.python, "-m", "ruff", "format", "--check", ROOT)
     say("mypy: the stubs, and a use of the whole API")
     # Not in the checkout: mypy would take the sources there.
     mypy = [venv.python, "-m", "mypy", "--config-file", ROOT / "pyproject.toml", "--python-executable", venv.python]

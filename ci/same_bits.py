@@ -91,7 +91,10 @@ def main(names, elements):
             done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
             compared, differ, first = json.loads(done.stdout)
             total, wrong = total + compared, wrong + differ
-            print(f"{backend} {level}".rstrip() + f": {compared:,} compared, {differ:,} differ" + (f"; first {first}" if first else ""), flush=True)
+            print(
+                f"{backend} {level}".rstrip() + f": {compared:,} compared, {differ:,} differ" + (f"; first {first}" if first else ""),
+                flush=True,
+            )
     print(f"{total:,} results compared to the bit, {wrong:,} differ")
     return int(wrong > 0)
 

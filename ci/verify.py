@@ -338,7 +338,11 @@ def _measure_chunk(task, bits, room, totals, differ):
         if task.mode == "backward":
             near[np.abs(near) > limits[2]] = np.nan  # where the derivative is infinite, so is its product
         scan.compare(bits, x, y, near, gradient, limits, bound, subnormal, tuple(map(float, zero)), *_fields(measure))
-    if record.domain and task.mode in ("value", "grad", "value_and_grad") and not (record.domain[0] <= ends[0] and ends[1] <= record.domain[1]):
+    if (
+        record.domain
+        and task.mode in ("value", "grad", "value_and_grad")
+        and not (record.domain[0] <= ends[0] and ends[1] <= record.domain[1])
+    ):
         outside = (x < record.domain[0]) | (x > record.domain[1])
         wrong += sum(int(np.count_nonzero(~np.isnan(y[outside]))) for y in out)
     return wrong
@@ -421,7 +425,8 @@ def measure_task(task, inputs, pool, advance, others=()):
     for which, total in zip(QUANTITIES[task.mode], totals, strict=True):
         result[("value", "derivative")[which]] = _summary(task, which, total)
     compared = {
-        mode: {"scan": inputs.what, "inputs": inputs.size, "same_bits_as": task.mode, "differ": number} | ({"first": _written(x)} if number else {})
+        mode: {"scan": inputs.what, "inputs": inputs.size, "same_bits_as": task.mode, "differ": number}
+        | ({"first": _written(x)} if number else {})
         for mode, (number, x) in differ.items()
     }
     return result, compared
@@ -463,7 +468,9 @@ def points64(record, count):
     spots += [s * float(c) for c in _constants() if 2**-14 < abs(c) < 2**10 for s in (-1, 1)]
     steps = np.ldexp(rng.uniform(-1, 1, count // 10), -rng.integers(0, 52, count // 10))
     around = np.asarray(spots)[np.arange(count // 10) % len(spots)] + steps
-    x = np.concatenate([wide * rng.choice([-1.0, 1.0], wide.size), middle, around, reference.interesting(record, np.float64), tails64(record, count // 10)])
+    x = np.concatenate(
+        [wide * rng.choice([-1.0, 1.0], wide.size), middle, around, reference.interesting(record, np.float64), tails64(record, count // 10)]
+    )
     x = x[np.isfinite(x)]
     domain = record.domain
     if domain:
@@ -856,7 +863,12 @@ def run(options):
                         found = {task.mode: result} | compared
                     for mode, result in found.items():
                         its = Task(task.record, mode, task.dtype, task.accuracy, task.backend)
-                        result |= {"kernel": its.fingerprint(), "asked": what, "by": "-".join(filter(None, (its.backend, its.level))), "versions": versions()}
+                        result |= {
+                            "kernel": its.fingerprint(),
+                            "asked": what,
+                            "by": "-".join(filter(None, (its.backend, its.level))),
+                            "versions": versions(),
+                        }
                         shown.line(described(its.key, result))
                         worst |= failed(result)
                         if options.store:

@@ -32,7 +32,9 @@ def main(arguments=None):
         network.train(net, act, x, labels, options.seed, lambda i: options.high if i < options.steps else options.rate, options.epochs)
         found = [fastact.health(act, before) for before in network.forward(net, act, x)[1]]
         dead[act.name] = np.mean([layer.dead for layer in found])
-        print(f"{act.name}: {network.accuracy(net, act, *held_out):.1%} of the images held out are read right, {dead[act.name]:.1%} of the hidden units are dead")
+        print(
+            f"{act.name}: {network.accuracy(net, act, *held_out):.1%} of the images held out are read right, {dead[act.name]:.1%} of the hidden units are dead"
+        )
         for i, layer in enumerate(found, 1):
             print(f"  layer {i}: {layer.dead:6.1%} dead, gain of the gradient {layer.gain:.2f}")
         worst = max(found, key=lambda layer: layer.dead)

@@ -95,8 +95,7 @@ class Gan:
         )
         # beta1 = 0.5: a long memory of gradients is a memory of an opponent who has moved since.
         self.optimisers = [
-            demo.Adam(network, rate, beta1=0.5)
-            for network, rate in zip((self.discriminator, self.generator), self.rates, strict=True)
+            demo.Adam(network, rate, beta1=0.5) for network, rate in zip((self.discriminator, self.generator), self.rates, strict=True)
         ]
         self.average = self.generator.parameters.copy()
 
@@ -179,11 +178,7 @@ def train(gan, images, labels, *, epochs, seconds, batch, report):
 
 def dead_units(network, count):
     """Return how many hidden relu units gave 0 for all of the last `count` inputs, and how many there are."""
-    outputs = [
-        layer.output[:count]
-        for layer in network.layers
-        if isinstance(layer, demo.Fastact) and layer.activation is fastact.relu
-    ]
+    outputs = [layer.output[:count] for layer in network.layers if isinstance(layer, demo.Fastact) and layer.activation is fastact.relu]
     dead = sum(int(np.count_nonzero(~output.any(axis=0))) for output in outputs)
     return dead, sum(output.shape[1] for output in outputs)
 

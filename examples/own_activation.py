@@ -42,7 +42,9 @@ def main():
         net = network.train(network.layers(0, (64, 64, 64, 10)), act, x, labels, 0, 0.02, 10)
         right[act.name] = network.accuracy(net, act, *held_out)
         found = fastact.health(act, network.forward(net, act, x)[1][-1])
-        print(f"{act.name:5} {right[act.name]:.1%} of the images held out are read right; last layer: {found.dead:.0%} dead, gain {found.gain:.2f}")
+        print(
+            f"{act.name:5} {right[act.name]:.1%} of the images held out are read right; last layer: {found.dead:.0%} dead, gain {found.gain:.2f}"
+        )
     return int(right["bowl"] < 0.9)
 
 

@@ -33,7 +33,9 @@ def main(arguments=None):
             network.train(net, act, x, labels, options.seed, 0.02, options.epochs)
         right[act.name] = network.accuracy(net, act, *held_out)
         print(f"{act.name}: {right[act.name]:.1%} of the images held out are read right after {options.epochs} epochs")
-        print(f"  before training: gain of the gradient {np.mean(slopes):.2f} in each layer, {np.prod(slopes):.1e} through all {options.depth}")
+        print(
+            f"  before training: gain of the gradient {np.mean(slopes):.2f} in each layer, {np.prod(slopes):.1e} through all {options.depth}"
+        )
         print(f"  the gradient of the first layer's weights is {sizes[0] / sizes[-1]:.1e} times that of the last")
         print(f"  while training: {seen.layers[0]!r}")
         for advice in seen.layers[0].advice:

@@ -26,7 +26,10 @@ def is_linear(value, parameters):
         return False
     x = sympy.Symbol("x", real=True)
     try:
-        return sympy.simplify(sympy.diff(_to(value, x, sympy, {p: sympy.nsimplify(v, rational=True) for p, v in parameters.items()}), x, 2)) == 0
+        return (
+            sympy.simplify(sympy.diff(_to(value, x, sympy, {p: sympy.nsimplify(v, rational=True) for p, v in parameters.items()}), x, 2))
+            == 0
+        )
     except _FAILURES:
         return False
 
@@ -58,6 +61,7 @@ def _to(root, x, sympy, symbols):
         "lt": sympy.Lt, "le": sympy.Le, "gt": sympy.Gt, "ge": sympy.Ge, "eq": sympy.Eq, "ne": sympy.Ne, "and": sympy.And, "or": sympy.Or,
         "select": lambda c, a, b: sympy.Piecewise((a, c), (b, True)),
     }  # fmt: skip
+
     def logistic(a):
         return 1 / (1 + sympy.exp(-a))
 

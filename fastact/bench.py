@@ -105,7 +105,11 @@ def is_one_ufunc(record):
     """Whether NumPy's way is a call of one ufunc, or a copy: then NumPy has one compiled loop for it too. Behind np.clip there is a ufunc."""
     node = ast.parse(record.numpy, mode="eval").body
     plain = isinstance(node, ast.Call) and all(isinstance(a, (ast.Name, ast.Constant)) for a in node.args)
-    return plain and isinstance(node.func, ast.Attribute) and (node.func.attr in ("clip", "copy") or isinstance(getattr(np, node.func.attr, None), np.ufunc))
+    return (
+        plain
+        and isinstance(node.func, ast.Attribute)
+        and (node.func.attr in ("clip", "copy") or isinstance(getattr(np, node.func.attr, None), np.ufunc))
+    )
 
 
 def sample(n, dtype, seed=0, domain=None):

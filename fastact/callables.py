@@ -40,7 +40,14 @@ class _PythonRunner:
         return self._call(*args, **options)
 
     def _quick(self, x, first, out):
-        if type(x) is not np.ndarray or x.dtype not in _FLOATS or dispatch.overridden() or dispatch.watchers or x.flags.num & _READABLE != _READABLE or not x.ndim:
+        if (
+            type(x) is not np.ndarray
+            or x.dtype not in _FLOATS
+            or dispatch.overridden()
+            or dispatch.watchers
+            or x.flags.num & _READABLE != _READABLE
+            or not x.ndim
+        ):
             return None
         shape, dtype, (inputs, outputs) = x.shape, x.dtype, self._counts
         z = None
@@ -62,7 +69,11 @@ class _PythonRunner:
             y = outs[0]
             if outputs == 2:
                 z = outs[1]
-            if not executor.apart(x, y) or (z is not None and not (executor.apart(y, z) and executor.apart(x, z))) or (outputs == 2 and y is z):
+            if (
+                not executor.apart(x, y)
+                or (z is not None and not (executor.apart(y, z) and executor.apart(x, z)))
+                or (outputs == 2 and y is z)
+            ):
                 return None
         executor.run(self._kernels.get(dtype) or self._kernel(dtype), x, y, z, self._defaults)
         return y if outputs == 1 else (y, z)
@@ -261,7 +272,9 @@ class Function(Runner):
     def vectorized(self):
         """The function of ``numba.vectorize``, to be called inside ``numba.njit`` code on scalars or arrays; needs Numba."""
         if catalog.OUTPUTS[self.mode] > 1:
-            raise AttributeError(f"{self.__qualname__} has no vectorized: numba.vectorize makes functions of one output; use the other modes")
+            raise AttributeError(
+                f"{self.__qualname__} has no vectorized: numba.vectorize makes functions of one output; use the other modes"
+            )
         if not numba.available():
             raise AttributeError(f"{self.__qualname__}.vectorized needs Numba, which is not installed")
         return numba.vectorized(self.record, self.mode)
@@ -309,7 +322,9 @@ class Function(Runner):
                 quiet = False  # theirs are their own
             elif out is None and options.get("where", True) is not True:
                 if "out" not in kwargs:
-                    _warn(f"'where' used without 'out': elsewhere {self.__qualname__} leaves uninitialized memory; if that is meant, give out=None")
+                    _warn(
+                        f"'where' used without 'out': elsewhere {self.__qualname__} leaves uninitialized memory; if that is meant, give out=None"
+                    )
                 options["out"] = (None,) * ufunc.nout
             with np.errstate(over="ignore", under="ignore") if quiet else contextlib.nullcontext():
                 return executor.failures.raising(ufunc, operands, options)
@@ -357,7 +372,15 @@ class Function(Runner):
             elif name in _UFUNC_OPTIONS:
                 options[name] = value
             else:
-                known = [*self._inputs, *(["output"] if self.mode == "backward" else []), *self._accepted, *self.record.also, "out", "accuracy", *_UFUNC_OPTIONS]
+                known = [
+                    *self._inputs,
+                    *(["output"] if self.mode == "backward" else []),
+                    *self._accepted,
+                    *self.record.also,
+                    "out",
+                    "accuracy",
+                    *_UFUNC_OPTIONS,
+                ]
                 raise TypeError(f"{self.__qualname__}: there is no argument {name!r}; there are {', '.join(known)}")
         mode = self.mode
         if self.mode == "backward":  # None is their default: not given
@@ -397,7 +420,14 @@ class Function(Runner):
             return None
         first = arrays[0]
         for a in (*arrays, *outs):
-            if type(a) is not np.ndarray or a.dtype not in _FLOATS or a.dtype != first.dtype or a.shape != first.shape or a.ndim == 0 or not a.flags.c_contiguous:
+            if (
+                type(a) is not np.ndarray
+                or a.dtype not in _FLOATS
+                or a.dtype != first.dtype
+                or a.shape != first.shape
+                or a.ndim == 0
+                or not a.flags.c_contiguous
+            ):
                 return None
         if not all(type(p) is float for p in inputs[count:]) or not all(a.flags.writeable for a in outs):
             return None
@@ -419,7 +449,9 @@ class Function(Runner):
         arrays = {}
         for name, value in zip(names, inputs, strict=False):
             try:
-                arrays[name] = value if isinstance(getattr(value, "dtype", None), np.dtype) and hasattr(value, "shape") else np.asarray(value)
+                arrays[name] = (
+                    value if isinstance(getattr(value, "dtype", None), np.dtype) and hasattr(value, "shape") else np.asarray(value)
+                )
             except (TypeError, ValueError) as refused:
                 return not_an_array(self.__qualname__, name, value, refused)
             dtype = arrays[name].dtype
@@ -450,7 +482,9 @@ class Function(Runner):
                 except (ValueError, RuntimeError):
                     fits = False
                 if not fits:
-                    return ValueError(f"{self.__qualname__}: out has shape {a.shape}, but the result has shape {shape}; give an array of that shape")
+                    return ValueError(
+                        f"{self.__qualname__}: out has shape {a.shape}, but the result has shape {shape}; give an array of that shape"
+                    )
                 if a.dtype.kind != "f" and a.dtype not in _FLOATS:
                     return TypeError(
                         f"{self.__qualname__}: out has dtype {a.dtype}, which does not hold the result; give float32 or float64 "

@@ -62,7 +62,6 @@ def statements(mode, call, trained=()):
     }[mode]
 
 
-
 # Named tuples and not dataclasses, which import `inspect` and a dozen modules more: a third of the time of `import fastact`.
 Parameter = collections.namedtuple("Parameter", "name default convention")
 Parameter.__doc__ = "A parameter of an activation; a convention is one that only says what the derivative is at a kink."
@@ -188,7 +187,9 @@ def places(formula, parameters):
     values = {p.name: p.default for p in parameters}
 
     def numbers(entries):
-        return entries and tuple([e if e is None else float(eval(e, {"log": math.log}, values)) if isinstance(e, str) else float(e) for e in entries])
+        return entries and tuple(
+            [e if e is None else float(eval(e, {"log": math.log}, values)) if isinstance(e, str) else float(e) for e in entries]
+        )
 
     found = {name: numbers(formula.entry[name]) for name in ("kinks", "value_zero", "derivative_zero")}
     return found | {"kinks": tuple(k for k in found["kinks"] if math.isfinite(k))}

@@ -139,7 +139,8 @@ def off_joints(slope, joints):
         step = STEP * max(1.0, abs(x0))
         with np.errstate(all="ignore"):
             far_left, left, at, right, far_right = slope(x0 + step * np.array([-100, -1, 0, 1, 100]))
-            slack = 1e-6 * max(1.0, abs(left), abs(right)) + 10 * max(abs(left - far_left), abs(right - far_right))  # more where it has no bound
+            slack = 1e-6 * max(1.0, abs(left), abs(right))
+            slack += 10 * max(abs(left - far_left), abs(right - far_right))  # more where it has no bound
             if at < min(left, right) - slack or at > max(left, right) + slack:
                 found.append((float(x0), float(left), float(at), float(right)))
     return found
@@ -185,7 +186,9 @@ def _jumps(name, x0, both):
     off = min(abs(y[2] - left), abs(y[2] - right))
     if np.isfinite(off) and off > size and off > 100 * abs(right - left) + 1e-6 * max(1.0, abs(left)) and not _closes(x0, beside):
         raise DerivativeError(
-            f"{name} is {y[2]:.6g} at x = {x0:.9g} alone, and {left:.6g} beside it; let it be the same there", x0, (float(y[2]), float(left))
+            f"{name} is {y[2]:.6g} at x = {x0:.9g} alone, and {left:.6g} beside it; let it be the same there",
+            x0,
+            (float(y[2]), float(left)),
         )
     if not np.isfinite(d[[1, 4]]).all() or not np.isfinite(d[[0, 3]]).all():
         return True
@@ -311,7 +314,9 @@ def tail_findings(computed, exact):
             out = np.asarray(computed(far, "float32")[which], np.float64)
             finding = _tail(word, x, y, y64) or _far(word, far, out, np.asarray(exact(far)[which], np.float64))
             if not finding and (ends := breaks_off(lambda x, dtype, which=which: computed(x, dtype)[which], side)):
-                finding = f"the {word} is {ends[0]:.4g} at x = {side * math.inf:g}, although it goes to {ends[1]:.4g} at the largest numbers"
+                finding = (
+                    f"the {word} is {ends[0]:.4g} at x = {side * math.inf:g}, although it goes to {ends[1]:.4g} at the largest numbers"
+                )
             if finding and finding not in found:  # what is said of 0 itself, both sides say
                 found.append(finding)
     return found
@@ -374,7 +379,9 @@ def _far(word, x, y, y64):
         return f"the {word} is NaN at x = {start:g}" if math.isinf(start) else f"the {word} is NaN from about x = {start:g} on"
     wrong = np.isinf(y) & (np.abs(y64) < 1e38)
     if wrong.any():
-        return f"the {word} overflows inside from about x = {x[wrong][0]:g} on: it is infinite in float32, but should be {y64[wrong][0]:.4g}"
+        return (
+            f"the {word} overflows inside from about x = {x[wrong][0]:g} on: it is infinite in float32, but should be {y64[wrong][0]:.4g}"
+        )
     return ""
 
 
@@ -424,7 +431,9 @@ class Report:
         rows["derivative"] = (
             f"agrees with finite differences to {self.derivative_error:.1e}" if self.derivative_error < 1e-4 else "does NOT agree with finite differences"
         )  # fmt: skip
-        rows["kinks"] = "; ".join(f"x = {x:g}: the slope goes from {a:.4g} to {b:.4g}, and is {at:.4g} there" for x, a, at, b in self.kinks) or "none"
+        rows["kinks"] = (
+            "; ".join(f"x = {x:g}: the slope goes from {a:.4g} to {b:.4g}, and is {at:.4g} there" for x, a, at, b in self.kinks) or "none"
+        )
         rows["tails"] = "; ".join(f"{_tends(limit)} as x goes to {side}" for side, limit in self.limits.items())
         rows["range"] = f"{self.range[0]:.6g} to {self.range[1]:.6g} for |x| <= 1000"
         rows["special"] = self.special
@@ -543,7 +552,7 @@ def check(activation):
     if not np.isnan([odd[0][0], odd[1][0]]).all():
         problems.append("NaN does not give NaN")
     special = f"NaN gives NaN; inf gives {odd[0][1]:.6g}, slope {odd[1][1]:.6g}; -inf gives {odd[0][2]:.6g}, slope {odd[1][2]:.6g}"
-    if (wave := describe.wave_reach(record)):
+    if wave := describe.wave_reach(record):
         special += f"; {wave[0].lower()}{wave[1:]}"
     if record.domain is not None:
         special += f"; NaN outside of {record.domain[0]:g} to {record.domain[1]:g}"
@@ -587,7 +596,9 @@ def _measured(record, parameters):
     zeros = record.value_zero, record.derivative_zero
     beside = [values(record)(x + side * 0.25) for side in (-1, 1)]
     # Near a zero that is not at 0 an error counts in units of what cancels there.
-    floors = [np.where((np.sign(beside[0][i]) != np.sign(beside[1][i])) & (np.abs(x) > 0.3) | (zeros[i] is not None), 0.25, 1e-37) for i in (0, 1)]
+    floors = [
+        np.where((np.sign(beside[0][i]) != np.sign(beside[1][i])) & (np.abs(x) > 0.3) | (zeros[i] is not None), 0.25, 1e-37) for i in (0, 1)
+    ]
     with mpmath.workprec(160):
         single = {k: mpmath.mpf(float(np.float32(v))) for k, v in parameters.items()}
         function = _exactly(record, definition_, single, mpmath)
@@ -621,7 +632,10 @@ def _exactly(record, definition_, parameters, mpmath):
 
     def formula(name, which, x, *args):
         r = catalog.records()[name]
-        given = {p.name: a for p, a in zip(r.given("value"), [*args, *(mpmath.mpf(p.default) for p in r.given("value")[len(args) :])], strict=True)}
+        given = {
+            p.name: a
+            for p, a in zip(r.given("value"), [*args, *(mpmath.mpf(p.default) for p in r.given("value")[len(args) :])], strict=True)
+        }
         return mpmath.diff(lambda t: of_record(r, t, given), x) if which else of_record(r, x, given)
 
     own = {
@@ -649,4 +663,3 @@ def _exactly(record, definition_, parameters, mpmath):
         return made[definition_.value], made[definition_.derivative]
 
     return custom
-

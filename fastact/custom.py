@@ -25,7 +25,11 @@ _HOLDS = (
     ("LARGEST", LARGEST),
     *((f"X_{n}", language.constant(float32=2.0 ** (127 // n), float64=2.0 ** (1023 // n))) for n in (2, 3, 4, 6, 9, 12)),
     # Where a power of exp is as large as it can be, or as x times it and some more can be.
-    *((f"E_{3 * n + i - 2}", language.constant(float32=(88 - 4.5 * i) / n, float64=(709 - 7 * i) / n)) for n in (1, 2, 3, 4) for i in (0, 1, 2)),
+    *(
+        (f"E_{3 * n + i - 2}", language.constant(float32=(88 - 4.5 * i) / n, float64=(709 - 7 * i) / n))
+        for n in (1, 2, 3, 4)
+        for i in (0, 1, 2)
+    ),
 )
 
 
@@ -222,8 +226,12 @@ def _plain(function, what):
                 f"all else is a parameter with a default, such as {p.name}=1.0"
             )
         if isinstance(p.default, bool) or not isinstance(p.default, numbers.Real) or not math.isfinite(p.default):
-            instead = "for a choice between two forms, make two activations" if isinstance(p.default, (bool, str)) else "put anything else into the function itself"
-            raise ActivationError(f"{what}: the default of {p.name!r} is {p.default!r}; a parameter is a finite number, which calls may change; {instead}")
+            instead = "put anything else into the function itself"
+            if isinstance(p.default, (bool, str)):
+                instead = "for a choice between two forms, make two activations"
+            raise ActivationError(
+                f"{what}: the default of {p.name!r} is {p.default!r}; a parameter is a finite number, which calls may change; {instead}"
+            )
         parameters[p.name] = float(p.default)
     return function, parameters
 
@@ -240,7 +248,9 @@ def _named(function, name):
 
 
 def _known(parameters, name):
-    taken = {"x", "out", "grad_output", "output", "where", "casting", "order", "dtype", "subok", "signature", "accuracy", "parameters", name}
+    taken = {
+        "x", "out", "grad_output", "output", "where", "casting", "order", "dtype", "subok", "signature", "accuracy", "parameters", name,
+    }  # fmt: skip
     for p in parameters:
         if p in taken or p in tracing.ELEMENTARY or p in language.INTRINSICS or p in catalog.records():
             raise ActivationError(f"{name}: a parameter can't be called {p!r}, which means something in a call; choose another name")
@@ -374,7 +384,9 @@ def _inside(graph, roots, lost, parameters, side, truth):
             continue
         trial, failed = root, set()
         while was and len(failed) < _PARTS:
-            parts = [n for n in tracing.ordered([trial]) if n.args and n not in failed and n.op not in tracing.CONDITIONS and tracing.depends(n)]
+            parts = [
+                n for n in tracing.ordered([trial]) if n.args and n not in failed and n.op not in tracing.CONDITIONS and tracing.depends(n)
+            ]
             part = next((n for n, off in zip(parts, _lost(parts, parameters, side), strict=True) if off), None) if parts else None
             if part is None:
                 break
@@ -431,12 +443,16 @@ def _finite_factors(graph, roots, lost, parameters, side, truth):
     for within, limit in itertools.product((tracing.ARITHMETIC, tracing.LINEAR), _HOLDS[:2]):
         bound = graph.raw("named", value=limit)
         held = graph.raw("min", graph.x, bound) if side > 0 else graph.raw("max", graph.x, graph.raw("neg", bound))
-        trial = [tracing.substitute([root], graph.x, held, within=within)[0] if was else root for root, was in zip(roots, lost, strict=True)]
+        trial = [
+            tracing.substitute([root], graph.x, held, within=within)[0] if was else root for root, was in zip(roots, lost, strict=True)
+        ]
         trial = [root if was else _alongside(root, held, trial, parameters, side) for root, was in zip(trial, lost, strict=True)]
         if any(_lost(trial, parameters, side, truth)):
             continue
         ends = [_end(root, parameters, side, limit[1]) for root, was in zip(trial, lost, strict=True) if was]
-        if all(e in ("constant", "grows") for e in ends) or (within is tracing.LINEAR and all(ends) and _go_on(trial, lost, parameters, side)):
+        if all(e in ("constant", "grows") for e in ends) or (
+            within is tracing.LINEAR and all(ends) and _go_on(trial, lost, parameters, side)
+        ):
             return [_zero_at_infinity(root, parameters, side) if was else root for root, was in zip(trial, lost, strict=True)]
     return None
 
@@ -502,7 +518,9 @@ def _as_float64(roots, trial, parameters, side):
     with np.errstate(all="ignore"):
         off = (np.abs(right) < 1e38) & np.isfinite(got) & ~(np.abs(got - right) <= 0.01 * np.abs(right) + 0.01)
         # Where float64 overflows too: what was constant stays so.
-        near, far = (np.array(tracing.evaluate(trial, side * np.array(at), parameters, "float32"), float) for at in ([1e3, 1e5], [1e20, 1e30, 3e38]))
+        near, far = (
+            np.array(tracing.evaluate(trial, side * np.array(at), parameters, "float32"), float) for at in ([1e3, 1e5], [1e20, 1e30, 3e38])
+        )
         slack = 1e-3 * np.abs(near[:, :1]) + 1e-6
         moved = (np.abs(near[:, :1] - near[:, 1:]) <= slack) & ~(np.abs(far - near[:, :1]) <= 10 * slack)
     return not off.any() and not moved.any()
@@ -517,7 +535,9 @@ def _alike(before, after, parameters, side):
         y, z = tracing.evaluate([before, after], x, parameters, dtype)
         known = np.isfinite(y)
         with np.errstate(all="ignore"):
-            if not np.all(np.abs(y - z)[known] <= 1e-6 * np.abs(y)[known] + np.finfo(dtype).tiny) or np.any((y != z) & ~known & ~np.isnan(y)):
+            if not np.all(np.abs(y - z)[known] <= 1e-6 * np.abs(y)[known] + np.finfo(dtype).tiny) or np.any(
+                (y != z) & ~known & ~np.isnan(y)
+            ):
                 return False
     return True
 
@@ -618,7 +638,10 @@ def export(activation):
 
 
 _IMPORTED = {"LARGEST": "primitives", "NAN": "primitives", "MODERATE": "elementary", "ROUNDING_MAGIC": "language"}
-_MPMATH = {n: n for n in ("exp", "expm1", "log", "log1p", "sin", "cos", "atan", "sqrt", "abs", "tanh", "erf", "erfc")} | {"maximum": "max", "minimum": "min"}
+_MPMATH = {n: n for n in ("exp", "expm1", "log", "log1p", "sin", "cos", "atan", "sqrt", "abs", "tanh", "erf", "erfc")} | {
+    "maximum": "max",
+    "minimum": "min",
+}
 _NUMPY = {n: f"np.{n}" for n in ("exp", "expm1", "log", "log1p", "sin", "cos", "sqrt", "abs", "tanh", "maximum", "minimum")} | {
     "atan": "np.arctan", "select": "np.where",
 }  # fmt: skip

@@ -39,27 +39,51 @@ def docstring(record, mode):
     if mode == "backward":
         lines += ["grad_output : array_like", "    The gradient with respect to the output."]
     optional = ", optional" if mode == "backward" and record.from_output is not None else ""
-    lines += [f"x : array_like{optional}", "    Real numbers, of any shape. The result has their dtype: float64, float32, float16, or bfloat16 of ml_dtypes. Integers give float32 or float64."]
+    lines += [
+        f"x : array_like{optional}",
+        "    Real numbers, of any shape. The result has their dtype: float64, float32, float16, or bfloat16 of ml_dtypes. Integers give float32 or float64.",
+    ]
     for p in record.given(mode):
-        lines += [f"{p.name} : array_like, default {p.default:g}", "    A scalar, or an array that broadcasts with `x`. A scalar does not change the dtype of the result."]
+        lines += [
+            f"{p.name} : array_like, default {p.default:g}",
+            "    A scalar, or an array that broadcasts with `x`. A scalar does not change the dtype of the result.",
+        ]
     if mode == "backward" and record.from_output is not None:
         lines += ["output : array_like, optional", f"    The output ``{record.name}(x)``, in place of `x`."]
         if record.nonnegative:
             lines += [f"    Only while {' and '.join(record.nonnegative)} is not negative."]
     for p in record.accepted(mode):
         if p.convention:
-            lines += [f"{p.name} : float, default {p.default:g}", f"    The derivative at the kink, x = {', '.join(f'{k:g}' for k in record.kinks)}."]
+            lines += [
+                f"{p.name} : float, default {p.default:g}",
+                f"    The derivative at the kink, x = {', '.join(f'{k:g}' for k in record.kinks)}.",
+            ]
     for name, (default, choices) in record.also.items():
         what = "Does nothing: there is no need for it." if choices is None else ", ".join(f"{k!r} is {v}" for k, v in choices.items()) + "."
         lines += [f"{name} : {'float' if choices is None else 'str or bool'}, default {default!r}", f"    {what}"]
     if mode == "backward" and record.parameter_gradients is not None:
         names = ", ".join(f"d{p.name}" for p in record.given(mode))
-        lines += ["parameters : bool, default False", f"    Return the gradients of the parameters too, in the same pass: ``(dx, {names})``,"]
-        lines += ["    each summed to its parameter's shape, with an error that does not grow with the number of elements; a scalar for a scalar."]
+        lines += [
+            "parameters : bool, default False",
+            f"    Return the gradients of the parameters too, in the same pass: ``(dx, {names})``,",
+        ]
+        lines += [
+            "    each summed to its parameter's shape, with an error that does not grow with the number of elements; a scalar for a scalar."
+        ]
         lines += ["    Then parameters broadcast to the shape of `x`, `out` is such a tuple, and there are no ufunc options."]
-    lines += ["out : ndarray or tuple of ndarray, optional", f"    Where the result goes: {outs} of the result's shape. It may be an input."]
-    lines += ["accuracy : {'default', 'high'}, optional", "    ``high`` computes float32 in float64 and rounds once. Otherwise what `set_accuracy` set."]
-    lines += ["**ufunc_options", "    ``where``, ``casting``, ``order``, ``dtype``, ``subok``, ``signature``: as every NumPy ufunc takes them.", ""]
+    lines += [
+        "out : ndarray or tuple of ndarray, optional",
+        f"    Where the result goes: {outs} of the result's shape. It may be an input.",
+    ]
+    lines += [
+        "accuracy : {'default', 'high'}, optional",
+        "    ``high`` computes float32 in float64 and rounds once. Otherwise what `set_accuracy` set.",
+    ]
+    lines += [
+        "**ufunc_options",
+        "    ``where``, ``casting``, ``order``, ``dtype``, ``subok``, ``signature``: as every NumPy ufunc takes them.",
+        "",
+    ]
     lines += ["Returns", "-------"]
     shape = "    Of the broadcast shape of the inputs; a scalar if all are scalars."
     lines += ["y, dy : ndarray", shape] if mode == "value_and_grad" else ["ndarray", shape]
@@ -69,19 +93,25 @@ def docstring(record, mode):
     if record.ulp is None:
         lines += ["No bound of its error is known; ``fastact.check`` measures it."]
     else:
-        lines += [f"Error: at most {bounds.get(mode, f'{derivative:g} ULP' + (' plus the rounding of the product' if 'backward' in mode else ''))}, wherever the result is normal."]
-    lines += ["float16 and bfloat16 are computed in float32 and rounded once; so is float32 in float64 with ``accuracy='high'``, to 0.51 ULP."]
+        lines += [
+            f"Error: at most {bounds.get(mode, f'{derivative:g} ULP' + (' plus the rounding of the product' if 'backward' in mode else ''))}, wherever the result is normal."
+        ]
+    lines += [
+        "float16 and bfloat16 are computed in float32 and rounded once; so is float32 in float64 with ``accuracy='high'``, to 0.51 ULP."
+    ]
     if record.derivative_zero and mode != "value":
         x0, term = record.derivative_zero
         where = "Near the derivative's zeros" if x0 is None else f"Near the derivative's zero at x = {x0:.6g}"
         lines += [f"{where} it counts in ULP of the terms that cancel there, about {term:g}."]
     if record.value_zero and mode in ("value", "value_and_grad"):
-        lines += [f"Near the zero at x = {record.value_zero[0]:.6g} it counts in ULP of the terms that cancel there, about {record.value_zero[1]:g}."]
+        lines += [
+            f"Near the zero at x = {record.value_zero[0]:.6g} it counts in ULP of the terms that cancel there, about {record.value_zero[1]:g}."
+        ]
     lines += ["NaN gives NaN; infinities give the limit."] if record.reach is None else [
         f"NaN gives NaN. From {record.reach:.3g} on (float32: {record.reach.float32:.3g}) numbers are too far apart to follow a wave: there the",
         "derivative is its mean.",
     ]  # fmt: skip
-    if (wave := wave_reach(record)):
+    if wave := wave_reach(record):
         lines += [wave + "."]
     if record.domain:
         lines += [f"Outside of {record.domain[0]:g} to {record.domain[1]:g} it is NaN, without a warning."]

@@ -309,7 +309,9 @@ def choose(record, mode, precision, setting=None):
         return Choice(setting, cost, "it was asked for")
     compiled = [b for b in ("cython", "numba") if ready(record, mode, precision, b)]
     if not compiled and numba.available():
-        return Choice("numba", measured(record, mode, precision, "numba") or UNMEASURED_NS, "no compiled kernel is ready, so Numba makes one")
+        return Choice(
+            "numba", measured(record, mode, precision, "numba") or UNMEASURED_NS, "no compiled kernel is ready, so Numba makes one"
+        )
     if not compiled:
         why = "Numba, which would compile it, is not installed" if cython.available() else "neither the extension nor Numba is installed"
         return Choice("numpy", UNMEASURED_NS, why)
@@ -319,7 +321,9 @@ def choose(record, mode, precision, setting=None):
         other = "cython" if best == "numba" else "numba"
         return Choice(best, costs[best], f"{costs[best]:.3g} ns an element, {other} {costs[other]:.3g}")
     best = compiled[0]
-    return Choice(best, costs[best] or UNMEASURED_NS, "nothing is measured" if len(compiled) > 1 else "")  # `_why_alone` says more, to who asks
+    return Choice(
+        best, costs[best] or UNMEASURED_NS, "nothing is measured" if len(compiled) > 1 else ""
+    )  # `_why_alone` says more, to who asks
 
 
 def _why_alone(record, mode, precision, backend):
@@ -392,7 +396,9 @@ def explain(activation, x=None, *, mode="value", dtype=None, accuracy=None):
         found = as_dtype(dtype or "float32") if array is None else array.dtype
         held = np.result_type(found, np.float32).name if found.kind in "biu" else found.name
     if held not in catalog.HELD:
-        raise TypeError(f"{'dtype' if array is None else 'x'}: there are no kernels for dtype {found}; give one of {', '.join(catalog.HELD)}")
+        raise TypeError(
+            f"{'dtype' if array is None else 'x'}: there are no kernels for dtype {found}; give one of {', '.join(catalog.HELD)}"
+        )
     computed = catalog.computed_in(held, accuracy)
     choice = choose(record, mode, catalog.precision_for(held, accuracy))
     n = 0 if array is None else array.size

@@ -175,7 +175,9 @@ class _Failures(threading.local):
 
 
 failures = _Failures()
-_LOOP = ctypes.CFUNCTYPE(None, ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_ssize_t), ctypes.POINTER(ctypes.c_ssize_t), ctypes.c_void_p)
+_LOOP = ctypes.CFUNCTYPE(
+    None, ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_ssize_t), ctypes.POINTER(ctypes.c_ssize_t), ctypes.c_void_p
+)
 _KEEP = []
 
 
@@ -259,7 +261,9 @@ def make_ufunc(name, doc, inputs, outputs, given, rest, kernels):
     types = b"".join(bytes(numbers) for _, numbers in loops)
     text, described = name.encode(), doc.encode()
     types_buffer = ctypes.create_string_buffer(types, len(types))
-    ufunc = _from_function()(functions, datas, ctypes.cast(types_buffer, ctypes.c_char_p), len(loops), inputs + given, outputs, -1, text, described, 0)
+    ufunc = _from_function()(
+        functions, datas, ctypes.cast(types_buffer, ctypes.c_char_p), len(loops), inputs + given, outputs, -1, text, described, 0
+    )
     _KEEP.append((loops, functions, datas, types_buffer, text, described, ufunc))  # the ufunc holds bare pointers to all of it
 
     def add(held, computed, kernel):

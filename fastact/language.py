@@ -70,7 +70,9 @@ def activation(
             "kinks": tuple(kinks),
             "aliases": tuple(aliases),
             "paper": paper,
-            "like": {k: [named(v) if isinstance(v, str) else v for v in (v if isinstance(v, list) else [v])] for k, v in (like or {}).items()},
+            "like": {
+                k: [named(v) if isinstance(v, str) else v for v in (v if isinstance(v, list) else [v])] for k, v in (like or {}).items()
+            },
             "also": also or {},
             "value_zero": value_zero,
             "derivative_zero": derivative_zero,
@@ -296,13 +298,11 @@ def polynomial(x, coefficients):
     return paired(x, coefficients["float64"], fma)
 
 
-INTRINSICS = {
-    f.__name__: f
-    for f in (
-        abs, select, minimum, maximum, fma, lost, product_rest, product_sum, copysign, sqrt, biased_power, exponent, mantissa,
-        rough_reciprocal, rough_rsqrt, polynomial,
-    )  # fmt: skip
-}
+_INTRINSICS = (
+    abs, select, minimum, maximum, fma, lost, product_rest, product_sum, copysign, sqrt, biased_power, exponent, mantissa, rough_reciprocal,
+    rough_rsqrt, polynomial,
+)  # fmt: skip
+INTRINSICS = {f.__name__: f for f in _INTRINSICS}
 TABLES = {"polynomial": (1,)}  # which arguments are tables of coefficients
 
 

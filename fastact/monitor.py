@@ -158,20 +158,31 @@ class Health:
                 "Try smaller first weights (divide by the root of the number of inputs), normalised inputs, or silu, gelu or leaky_relu"
             )
         if self.gain < 0.5 and not self._gated and not flat:
-            steep = np.abs(values(catalog.find(self.activation))(np.linspace(-4, 4, 161))[1]).max() > 0.9 if self.activation in catalog.records() else False
+            steep = (
+                np.abs(values(catalog.find(self.activation))(np.linspace(-4, 4, 161))[1]).max() > 0.9
+                if self.activation in catalog.records()
+                else False
+            )
             instead = (
                 f"Most inputs lie where {self.activation} has little slope: try normalised inputs, or weights of variance 2 / inputs"
                 if steep
                 else "Try relu, silu or gelu in hidden layers, and keep sigmoid and tanh for the output"
             )
-            found.append(f"the gradient shrinks to {self.gain:.2g} in each layer, to {self.through():.1e} in {LAYERS} of them: it vanishes on its way. {instead}")
+            found.append(
+                f"the gradient shrinks to {self.gain:.2g} in each layer, to {self.through():.1e} in {LAYERS} of them: it vanishes on its way. {instead}"
+            )
         elif self.gain > 1.5 and not self._gated:
-            found.append(f"the gradient grows {self.gain:.2g} times in each layer: it explodes in deep networks. Try smaller weights, or clip gradients")
+            found.append(
+                f"the gradient grows {self.gain:.2g} times in each layer: it explodes in deep networks. Try smaller weights, or clip gradients"
+            )
         return found
 
     def as_dict(self):
         """The numbers, for JSON."""
-        return {k: v for k, v in self.__dict__.items() if k not in ("dead_units", "_gated")} | {"through": self.through(), "advice": self.advice}
+        return {k: v for k, v in self.__dict__.items() if k not in ("dead_units", "_gated")} | {
+            "through": self.through(),
+            "advice": self.advice,
+        }
 
     def __repr__(self):
         return f"<health of {self.name}: {self.dead:.1%} dead, {self.saturated:.1%} saturated, gain {self.gain:.3g}>"
@@ -385,7 +396,9 @@ class Watch:
         count = sum(not layer._gated for layer in layers)
         if count:
             which = "" if count == len(layers) else " that are not gated"
-            lines.append(f"through all {count} layers{which} a gradient is multiplied by about {self.through:.2g}, besides what the weights do")
+            lines.append(
+                f"through all {count} layers{which} a gradient is multiplied by about {self.through:.2g}, besides what the weights do"
+            )
         said = dict.fromkeys(f"{layer.name}: {text}" for layer in layers for text in layer.advice)
         return "\n".join([*lines, *said])
 

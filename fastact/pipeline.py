@@ -149,7 +149,9 @@ class _Blocks:
         def flat(a, dtype=self.dtype):
             return np.ascontiguousarray(a[cut], dtype).reshape(-1)
 
-        registers = {name: flat(a, a.dtype if name == "mask" else self.dtype) for name, a in zip(self.program.inputs, self.inputs, strict=True)}
+        registers = {
+            name: flat(a, a.dtype if name == "mask" else self.dtype) for name, a in zip(self.program.inputs, self.inputs, strict=True)
+        }
         parameters = [flat(p) if isinstance(p, np.ndarray) else p for p in self.parameters]
         results = {}
         for op, read, written in self.program.steps:

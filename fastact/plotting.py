@@ -185,7 +185,9 @@ def bars(layers, axes=None):
     if axes is None:
         _, axes = needs_matplotlib().subplots(figsize=(6.4, 0.8 + 0.6 * len(layers)), layout="constrained")
     at = np.arange(len(layers))
-    for j, (name, share) in enumerate((("dead", [h.dead for h in layers]), ("saturated", [h.saturated for h in layers]), ("gain", [h.gain for h in layers]))):
+    for j, (name, share) in enumerate(
+        (("dead", [h.dead for h in layers]), ("saturated", [h.saturated for h in layers]), ("gain", [h.gain for h in layers]))
+    ):
         axes.barh(at + 0.25 * (j - 1), share, height=0.22, label=name, color=COLORS[(1, 4, 0)[j]])
     axes.set_yticks(at, [h.name for h in layers], fontsize="small")
     axes.invert_yaxis()

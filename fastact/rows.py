@@ -9,7 +9,8 @@ from .coefficients import LOG1P
 from .language import POWER_MAGIC, ROUNDING_MAGIC, biased_power, constant, fma, maximum, minimum, polynomial, select
 from .primitives import EXP_REACH, LARGEST, LN2_HIGH, LN2_LOW, LOG2E, UNBIAS, exp, reduced, small_expm1
 
-BOTTOM = constant(**{p: getattr(POWER_MAGIC, p) - getattr(ROUNDING_MAGIC, p) for p in ("float32", "float64")})  # `biased_power` makes a zero of 2**-BOTTOM
+# `biased_power` makes a zero of 2**-BOTTOM.
+BOTTOM = constant(**{p: getattr(POWER_MAGIC, p) - getattr(ROUNDING_MAGIC, p) for p in ("float32", "float64")})
 LN2 = 0.6931471805599453
 
 

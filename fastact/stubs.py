@@ -332,7 +332,15 @@ def _call(record, mode, row):
 def _training_call(record):
     """The overload of ``backward`` with ``parameters=True``, as text."""
     given = record.given("backward")
-    words = ["grad_output: _Real", "x: _Real", *[f"{p.name}: _Real = {p.default!r}" for p in given], "*", "parameters: Literal[True]", "output: None = None", 'accuracy: Literal["default"] | None = None']
+    words = [
+        "grad_output: _Real",
+        "x: _Real",
+        *[f"{p.name}: _Real = {p.default!r}" for p in given],
+        "*",
+        "parameters: Literal[True]",
+        "output: None = None",
+        'accuracy: Literal["default"] | None = None',
+    ]
     words += [f"{p.name}: _Real = {p.default!r}" for p in record.accepted("backward") if p.convention]
     words += [f"{name}: {'float' if choices is None else 'str | bool'} = {default!r}" for name, (default, choices) in record.also.items()]
     words.append("out: NDArray[Any] | tuple[NDArray[Any] | None, ...] | None = None")
@@ -366,5 +374,7 @@ def stub():
     for alias, name in catalog.aliases().items():
         text += f"{alias}: {_class_name(catalog.records()[name], 'value')}\n"
     for record in catalog.records().values():
-        text += "".join(f"{preset.name}: {_class_name(record, 'value')}\n" for preset in catalog.presets(record) if preset.name.isidentifier())
+        text += "".join(
+            f"{preset.name}: {_class_name(record, 'value')}\n" for preset in catalog.presets(record) if preset.name.isidentifier()
+        )
     return text + "".join(map(_along_axis, _ALONG_AXIS))

@@ -102,7 +102,8 @@ class Graph:
             raise UnsupportedOperationError("None was computed with: does a function that is called return nothing?")
         if isinstance(value, np.ndarray):
             raise unsupported(
-                f"an array of shape {value.shape}", "an activation is a function of one number; make it a parameter and give the array in the call"
+                f"an array of shape {value.shape}",
+                "an activation is a function of one number; make it a parameter and give the array in the call",
             )
         if isinstance(value, numbers.Complex):
             raise unsupported(f"the complex number {value!r}", "an activation is a function of a real number")
@@ -270,7 +271,9 @@ class Graph:
         return self.raw("neg", a)
 
     def abs(self, a):
-        return self.const(abs(a.value)) if a.op == "const" else a if a.op in ("abs", "exp", "sqrt") else self.raw("abs", a.args[0] if a.op == "neg" else a)
+        if a.op == "const":
+            return self.const(abs(a.value))
+        return a if a.op in ("abs", "exp", "sqrt") else self.raw("abs", a.args[0] if a.op == "neg" else a)
 
     def sqrt(self, a):
         if a.op == "const" and a.value >= 0:
@@ -394,7 +397,11 @@ class Graph:
         return a if a is b else self.raw(op, a, b)
 
     def sign(self, a):
-        return self.select(self.compare("gt", a, self.zero), self.one, self.select(self.compare("lt", a, self.zero), self.const(-1), self.mul(a, a) if a.op == "const" else a))
+        return self.select(
+            self.compare("gt", a, self.zero),
+            self.one,
+            self.select(self.compare("lt", a, self.zero), self.const(-1), self.mul(a, a) if a.op == "const" else a),
+        )
 
     def decide(self, condition):
         """The answer to a condition on the path that is being traced."""
@@ -548,7 +555,9 @@ class Node:
             return clipped.clip(names.get("a_min", names.get("min")), names.get("a_max", names.get("max")))
         if name == "where" and not kwargs:
             if len(args) != 3:
-                raise unsupported(f"np.where with {len(args)} argument{'s' * (len(args) > 1)}", "where(condition, a, b) chooses between two numbers")
+                raise unsupported(
+                    f"np.where with {len(args)} argument{'s' * (len(args) > 1)}", "where(condition, a, b) chooses between two numbers"
+                )
             return apply(self.graph, "where", args)
         if name == "piecewise" and not kwargs and len(args) == 3:
             conditions, choices = ([v] if isinstance(v, Node) or not np.iterable(v) else list(v) for v in args[1:])
@@ -559,7 +568,9 @@ class Node:
             return result
         if name == "sinc":
             angle = math.pi * self
-            return self.graph.select(self.graph.compare("eq", self, self.graph.zero), self.graph.one, apply(self.graph, "sin", (angle,)) / angle)
+            return self.graph.select(
+                self.graph.compare("eq", self, self.graph.zero), self.graph.one, apply(self.graph, "sin", (angle,)) / angle
+            )
         if name in _REDUCTIONS:
             raise UnsupportedOperationError(_whole_array(f"np.{name}"))
         if name in _STEPS:
@@ -573,7 +584,9 @@ class Node:
 
     def astype(self, dtype, **options):
         if np.dtype(dtype).kind != "f":
-            raise unsupported(f"x.astype({np.dtype(dtype).name})", "an activation computes with real numbers; a result of whole numbers has no slope")
+            raise unsupported(
+                f"x.astype({np.dtype(dtype).name})", "an activation computes with real numbers; a result of whole numbers has no slope"
+            )
         return self.graph.number(self)
 
     def copy(self):
@@ -611,7 +624,8 @@ class Node:
         return text(self)
 
     __array__ = _refuse(
-        "an array made of x, as by np.array, np.float32 or a function of SciPy,", f"x is one number, and float32 stays float32 without it; {USE}"
+        "an array made of x, as by np.array, np.float32 or a function of SciPy,",
+        f"x is one number, and float32 stays float32 without it; {USE}",
     )
     __floor__ = __ceil__ = __trunc__ = __round__ = _refuse("rounding x", _FLAT)
     __floordiv__ = __rfloordiv__ = _refuse("x // y", _FLAT)
@@ -706,7 +720,16 @@ _FUNCTIONS = {
     "hypot": lambda g, a, b: g.sqrt(g.add(*(g.mul(n, n) for n in (g.number(b), g.number(a))))),
     "deg2rad": _unary(lambda g, a: g.mul(g.const(math.pi / 180), a)), "rad2deg": _unary(lambda g, a: g.mul(g.const(180 / math.pi), a)),
 }  # fmt: skip
-_FUNCTIONS |= {"bitwise_xor": _FUNCTIONS["logical_xor"], "radians": _FUNCTIONS["deg2rad"], "degrees": _FUNCTIONS["rad2deg"], "fmax": _FUNCTIONS["maximum"], "fmin": _FUNCTIONS["minimum"], "bitwise_and": _FUNCTIONS["logical_and"], "bitwise_or": _FUNCTIONS["logical_or"], "invert": _FUNCTIONS["logical_not"]}
+_FUNCTIONS |= {
+    "bitwise_xor": _FUNCTIONS["logical_xor"],
+    "radians": _FUNCTIONS["deg2rad"],
+    "degrees": _FUNCTIONS["rad2deg"],
+    "fmax": _FUNCTIONS["maximum"],
+    "fmin": _FUNCTIONS["minimum"],
+    "bitwise_and": _FUNCTIONS["logical_and"],
+    "bitwise_or": _FUNCTIONS["logical_or"],
+    "invert": _FUNCTIONS["logical_not"],
+}
 _STEPS = ("floor", "ceil", "trunc", "rint", "round", "around", "fix", "floor_divide", "spacing", "nextafter")
 _DERIVATIVES = ("_grad", "_backward")
 _PERIODIC = ("remainder", "mod", "fmod", "divmod", "modf")
@@ -818,7 +841,9 @@ class _Whole:
         if act is None:
             raise UnsupportedOperationError(_whole_array(name))
         form = f"x * {act.name}(x)" if not name.startswith("bias") else f"{act.name}(x + b)"
-        raise unsupported(f"{name}, a function of two arrays,", f"an activation is one of a single number x; write what it computes, such as {form}")
+        raise unsupported(
+            f"{name}, a function of two arrays,", f"an activation is one of a single number x; write what it computes, such as {form}"
+        )
 
 
 class _Activation:
@@ -875,12 +900,16 @@ def _substituted(function, done):
         return done[function]
     for step in dis.get_instructions(function.__code__):
         if step.opname == "STORE_GLOBAL" or (step.opname == "STORE_DEREF" and step.argval in function.__code__.co_freevars):
-            raise unsupported(f"changing {step.argval!r}, a variable outside of the function,", "it is a function of x and its parameters alone")
+            raise unsupported(
+                f"changing {step.argval!r}, a variable outside of the function,", "it is a function of x and its parameters alone"
+            )
     scope = dict(function.__globals__)
     done[function] = function  # should a cell hold the function itself
     done[function] = made = types.FunctionType(function.__code__, scope, function.__name__, function.__defaults__, _cells(function, done))
     made.__kwdefaults__ = function.__kwdefaults__
-    for name in set(function.__code__.co_names) | {n for c in function.__code__.co_consts if isinstance(c, types.CodeType) for n in c.co_names}:
+    for name in set(function.__code__.co_names) | {
+        n for c in function.__code__.co_consts if isinstance(c, types.CodeType) for n in c.co_names
+    }:
         if name in scope:
             scope[name] = _replaced(scope[name], function, done)
         elif name in ("max", "min"):
@@ -922,7 +951,10 @@ _INSTALLED = tuple(dict.fromkeys(os.path.join(sysconfig.get_path(kind), "") for 
 
 def _users(function):
     """Whether this is code of the user's own, and not of an installed package: only that is worth looking into."""
-    return not function.__code__.co_filename.startswith(_INSTALLED) and (function.__module__ or "").partition(".")[0] != __package__.partition(".")[0]
+    return (
+        not function.__code__.co_filename.startswith(_INSTALLED)
+        and (function.__module__ or "").partition(".")[0] != __package__.partition(".")[0]
+    )
 
 
 def trace(function, graph, parameters):
@@ -934,7 +966,9 @@ def trace(function, graph, parameters):
         graph.path = path
         graph.paths += 1
         if graph.paths > MAX_PATHS:
-            raise unsupported(f"more than {MAX_PATHS} ways through the function (a loop whose end depends on x?)", "use where(condition, a, b)")
+            raise unsupported(
+                f"more than {MAX_PATHS} ways through the function (a loop whose end depends on x?)", "use where(condition, a, b)"
+            )
         try:
             result = followed(graph.x, **{name: graph.param(name) for name in parameters})
         except _Unknown as unknown:
@@ -977,7 +1011,9 @@ def _result(graph, value, where):
         raise UnsupportedOperationError(f"the function returns None{where}; end {'each way through it' if where else 'it'} with return")
     if isinstance(value, (tuple, list)):
         what = f"{len(value)} values" if len(value) != 1 else f"a {type(value).__name__}"
-        raise UnsupportedOperationError(f"the function returns {what}; return the value alone (its derivative is derived, or given by derivative=)")
+        raise UnsupportedOperationError(
+            f"the function returns {what}; return the value alone (its derivative is derived, or given by derivative=)"
+        )
     if isinstance(value, types.GeneratorType) or inspect.iscoroutine(value):
         raise UnsupportedOperationError("the function yields or awaits; write a plain function that ends with return")
     if isinstance(value, str) or callable(value):
@@ -1007,14 +1043,19 @@ def depends(node):
 
 
 LINEAR = ("add", "sub", "mul", "div", "neg", "select")
-ARITHMETIC = ("add", "sub", "mul", "div", "neg", "select", "abs", "sqrt", "hypot1", "max", "min", "copysign")  # what leaves large numbers large
+ARITHMETIC = (*LINEAR, "abs", "sqrt", "hypot1", "max", "min", "copysign")  # what leaves large numbers large
 
 
 def substitute(roots, old, new, within=None):
     """The roots with one node in place of another; `within`: only where no other operation than these, or a hold, is above it."""
     graph, made = old.graph, {old: new}
     for node in ordered(roots):
-        if within and node.args and node.op not in within and not any(a.op == "named" or (a.op == "neg" and a.args[0].op == "named") for a in node.args):
+        if (
+            within
+            and node.args
+            and node.op not in within
+            and not any(a.op == "named" or (a.op == "neg" and a.args[0].op == "named") for a in node.args)
+        ):
             made[node] = node
         elif node not in made:
             args = [made[a] for a in node.args]
@@ -1030,7 +1071,9 @@ def lowered(roots):
         if node.op == "power":
             made[node] = node.graph.computed_power(*args)
         else:
-            made[node] = node if all(a is b for a, b in zip(args, node.args, strict=True)) else node.graph.raw(node.op, *args, value=node.value)
+            made[node] = (
+                node if all(a is b for a, b in zip(args, node.args, strict=True)) else node.graph.raw(node.op, *args, value=node.value)
+            )
     return [made[r] for r in roots]
 
 
@@ -1222,7 +1265,14 @@ _OPERATIONS = {
 # --- Ranges --------------------------------------------------------------------------------------------------------------
 
 _ANY, _POSITIVE = (-math.inf, math.inf), (0.0, math.inf)
-_RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "erf": (-1.0, 1.0), "erfc": (0.0, 2.0), "softplus": _POSITIVE, "relu": _POSITIVE}  # of formulas
+_RANGES = {  # of formulas
+    "sigmoid": (0.0, 1.0),
+    "tanh": (-1.0, 1.0),
+    "erf": (-1.0, 1.0),
+    "erfc": (0.0, 2.0),
+    "softplus": _POSITIVE,
+    "relu": _POSITIVE,
+}
 
 
 def ranges(roots, precision, signs=types.MappingProxyType({})):

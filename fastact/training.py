@@ -55,7 +55,9 @@ def rrelu_training(x, rng, lower=1 / 8, upper=1 / 3):
     array([0.2577, 1.    ])
     """
     if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rrelu_training: rng: expected a numpy.random.Generator, such as np.random.default_rng(0), not {type(rng).__name__}")
+        raise TypeError(
+            f"rrelu_training: rng: expected a numpy.random.Generator, such as np.random.default_rng(0), not {type(rng).__name__}"
+        )
     for name, slope in (("lower", lower), ("upper", upper)):
         if np.ndim(slope) or not isinstance(slope, (numbers.Real, np.ndarray)):
             raise TypeError(f"rrelu_training: {name}: expected a number, not {slope!r}")

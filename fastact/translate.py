@@ -445,9 +445,12 @@ def reduces(function, precision):
     """Whether there is less to compute in a reduced precision: a shorter polynomial, or something that is not missed."""
     for called in closure([function]):
         read = source(called)
-        calls = [n for n in ast.walk(read.tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and read.is_intrinsic(n.func.id)]
+        calls = [
+            n for n in ast.walk(read.tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name) and read.is_intrinsic(n.func.id)
+        ]
         if any(
-            n.func.id in ("lost", "product_rest") or any(precision in read.resolve(n.args[i].id) for i in TABLES.get(n.func.id, ())) for n in calls
+            n.func.id in ("lost", "product_rest") or any(precision in read.resolve(n.args[i].id) for i in TABLES.get(n.func.id, ()))
+            for n in calls
         ):
             return True
     return False

@@ -58,7 +58,9 @@ def with_parameters(record, parameters):
     """The record with its kinks and zeros where they are for these parameters, by name."""
     if not parameters:
         return record
-    return record._replace(**catalog.places(record.formula, [p._replace(default=parameters.get(p.name, p.default)) for p in record.parameters]))
+    return record._replace(
+        **catalog.places(record.formula, [p._replace(default=parameters.get(p.name, p.default)) for p in record.parameters])
+    )
 
 
 def as_rounded(record, dtype):

@@ -38,7 +38,9 @@ def test_float64(record, which, backend):
     x = support.in_domain(record, reference.points64(record))
     x = x[support.resolved(record, which, x)]
     near, rest = reference.exact(record, which, x)
-    reference.check(record, which, x, support.compute(record, which, x), near, rest, what=f"{record.name} float64 {backend}", extra=slack(backend))
+    reference.check(
+        record, which, x, support.compute(record, which, x), near, rest, what=f"{record.name} float64 {backend}", extra=slack(backend)
+    )
 
 
 @WHICH
@@ -47,7 +49,9 @@ def test_float32(record, which, backend):
     x = sample32(record, step_for(backend))
     x = x[support.resolved(record, which, x)]
     near = support.compute(record, which, x.astype(np.float64), **reference.as_rounded(record, "float32"))
-    reference.check(record, which, x, support.compute(record, which, x), near, what=f"{record.name} float32 {backend}", extra=slack(backend))
+    reference.check(
+        record, which, x, support.compute(record, which, x), near, what=f"{record.name} float32 {backend}", extra=slack(backend)
+    )
 
 
 @WHICH
@@ -81,7 +85,9 @@ def test_backward(record, dtype, backend):
             product = gradient.astype(np.float64) * derivative
             use = (np.abs(derivative) >= np.finfo(dtype).tiny) & (np.abs(derivative) <= np.finfo(dtype).max)
             what = f"{record.name} {dtype} {backend} backward"
-            reference.check(record, 1, x[use], actual[use], product[use], what=what, extra=0.5 + slack(backend), factor=gradient[use].astype(np.float64))
+            reference.check(
+                record, 1, x[use], actual[use], product[use], what=what, extra=0.5 + slack(backend), factor=gradient[use].astype(np.float64)
+            )
 
 
 def by_output(record, x):

@@ -239,7 +239,15 @@ def test_a_batch_measures_what_a_loop_does():
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.0009996, "1 ms"), (0.9996, "1 s"), (0.00099949, "999 µs"), (1.2345e-6, "1.23 µs"), (3e-9, "3 ns"), (9.996e-7, "1 µs"), (12.34, "12.3 s")],
+    [
+        (0.0009996, "1 ms"),
+        (0.9996, "1 s"),
+        (0.00099949, "999 µs"),
+        (1.2345e-6, "1.23 µs"),
+        (3e-9, "3 ns"),
+        (9.996e-7, "1 µs"),
+        (12.34, "12.3 s"),
+    ],
 )
 def test_durations(seconds, text):
     assert bench.duration(seconds) == text

@@ -203,7 +203,9 @@ def test_warmup_counts():
     assert fastact.warmup(FIRST, dtype="float32", mode="value") == 0
 
 
-@pytest.mark.parametrize("given, error, words", [({"dtype": "float31"}, TypeError, "^dtype: .*float31"), ({"mode": 3}, TypeError, "^mode: .* not 3")])
+@pytest.mark.parametrize(
+    "given, error, words", [({"dtype": "float31"}, TypeError, "^dtype: .*float31"), ({"mode": 3}, TypeError, "^mode: .* not 3")]
+)
 def test_warmup_says_what_is_wrong(given, error, words):
     with pytest.raises(error, match=words):
         fastact.warmup(FIRST, **given)
@@ -246,7 +248,17 @@ def test_set_num_threads(n):
 
 
 @pytest.mark.parametrize(
-    "n, error", [(0, ValueError), (-1, ValueError), (1.5, ValueError), ("two", TypeError), ("2", TypeError), (b"2", TypeError), (None, TypeError), ([], TypeError)]
+    "n, error",
+    [
+        (0, ValueError),
+        (-1, ValueError),
+        (1.5, ValueError),
+        ("two", TypeError),
+        ("2", TypeError),
+        (b"2", TypeError),
+        (None, TypeError),
+        ([], TypeError),
+    ],
 )
 def test_bad_number_of_threads(n, error):
     before = fastact.get_num_threads()

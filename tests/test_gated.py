@@ -78,7 +78,9 @@ def test_limit_and_offset(backend, limit, offset):
         value[0, :8] = [bound, -bound, np.nextafter(dtype_of(value)(bound), dtype_of(value)(9e9)), np.nan, np.inf, -np.inf, 0, -0.0]
         gate[0, 8:12] = [bound, np.nan, np.inf, -np.inf]
         for given in ({}, {"out": np.empty_like(value)}):
-            support.same_bits(unit(value, gate, limit=limit, value_offset=offset, **given), expected(record, value, gate, None, bound, offset))
+            support.same_bits(
+                unit(value, gate, limit=limit, value_offset=offset, **given), expected(record, value, gate, None, bound, offset)
+            )
         got = unit.backward(grad_output, value, gate, limit=limit, value_offset=offset)
         want = expected(record, value, gate, grad_output, bound, offset)
         for a, b in zip(got, want, strict=True):
@@ -333,7 +335,9 @@ def test_gates_that_are_more_than_arrays(tmp_path):
     stored[:] = gate
     for given in (stored, gate.view(np.matrix), np.ma.array(gate)):
         support.same_bits(fastact.swiglu(value, given), fastact.swiglu(value, gate), type(given).__name__)
-        support.all_same_bits(fastact.swiglu.backward(value, value, given), fastact.swiglu.backward(value, value, gate), type(given).__name__)
+        support.all_same_bits(
+            fastact.swiglu.backward(value, value, given), fastact.swiglu.backward(value, value, gate), type(given).__name__
+        )
 
 
 def test_constants_beyond_float32_are_no_news(backend):

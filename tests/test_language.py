@@ -230,7 +230,9 @@ def test_fission_at_a_level():
 
 def _written(path, text, precision):
     """What becomes of a function ``f`` in a reduced precision, line by line."""
-    path.write_text(f"from {language.__name__} import *\nfrom {language.__name__} import fma, lost, product_rest, select\n\nT = {{'float32': (1.0, 2.0, 3.0, 4.0), 'half': (1.0, 2.0)}}\n\n{text}")
+    path.write_text(
+        f"from {language.__name__} import *\nfrom {language.__name__} import fma, lost, product_rest, select\n\nT = {{'float32': (1.0, 2.0, 3.0, 4.0), 'half': (1.0, 2.0)}}\n\n{text}"
+    )
     scope = {}
     exec(compile(path.read_text(), str(path), "exec"), scope)
     return translate.translate([scope["f"]], _Plain(precision)).splitlines()[1:]

@@ -98,7 +98,11 @@ def test_nan_is_left_out(name, dtype):
     holes = np.where(np.random.default_rng(1).random(x.shape) < 0.3, np.nan, x).astype(dtype)
     slope = np.abs(fastact.get(name).grad(holes[~np.isnan(holes)]).astype(float))
     found = fastact.health(name, holes)
-    assert found.nan == np.isnan(holes).sum() and found.saturated == pytest.approx((slope < 0.01).mean()) and found.flat == pytest.approx((slope == 0).mean())
+    assert (
+        found.nan == np.isnan(holes).sum()
+        and found.saturated == pytest.approx((slope < 0.01).mean())
+        and found.flat == pytest.approx((slope == 0).mean())
+    )
     assert found.gain == pytest.approx(np.sqrt((slope**2).mean()), rel=1e-5)
     nothing = fastact.health(name, np.full((50, 4), np.nan, dtype))
     assert nothing.nan == 200 and nothing.saturated == nothing.flat == nothing.dead == 0 and np.isnan(nothing.gain)
@@ -327,7 +331,13 @@ def test_check_says_what_is_wrong():
 
 @pytest.mark.parametrize(
     "name, low, high",
-    [("relu", (0, 0), (1, 0)), ("tanh", (0, -1), (0, 1)), ("silu", (0, 0), (1, 0)), ("elu", (0, -1), (1, 0)), ("leaky_relu", (0.1, 0), (1, 0))],
+    [
+        ("relu", (0, 0), (1, 0)),
+        ("tanh", (0, -1), (0, 1)),
+        ("silu", (0, 0), (1, 0)),
+        ("elu", (0, -1), (1, 0)),
+        ("leaky_relu", (0.1, 0), (1, 0)),
+    ],
 )
 def test_asymptotes(name, low, high):
     limits = fastact.check(name).limits

@@ -229,7 +229,8 @@ def _underflow():
 
 @DTYPE
 @pytest.mark.parametrize(  # without fma, products are taken apart, and underflow
-    "level", [n for n in support.LEVELS if n != "v2"] or [pytest.param(None, marks=pytest.mark.skip(reason=support.too_few("level with fma")))]
+    "level",
+    [n for n in support.LEVELS if n != "v2"] or [pytest.param(None, marks=pytest.mark.skip(reason=support.too_few("level with fma")))],
 )
 @pytest.mark.skipif(_underflow() is None, reason="this machine has a processor or a system whose underflow flag nobody knows how to read")
 def test_nothing_underflows_where_a_function_is_flat(level, dtype):
@@ -247,7 +248,9 @@ def test_nothing_underflows_where_a_function_is_flat(level, dtype):
     found = []
     for record in support.RECORDS:
         for mode in ("value", "grad", "value_and_grad"):
-            kernel = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_ssize_t)(kernels[record.name, mode, np.dtype(dtype).name, False])
+            kernel = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4, ctypes.c_ssize_t)(
+                kernels[record.name, mode, np.dtype(dtype).name, False]
+            )
             defaults = np.array([p.default for p in record.parameters] or [0], dtype)
             # The derivatives of softsign, squareplus and dish do underflow at infinity, being squares and cubes of what is nearly 0.
             x = inputs if mode == "value" else inputs[~np.isinf(inputs)]

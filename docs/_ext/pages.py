@@ -164,7 +164,7 @@ def _chart(rows):
     words = f"nanoseconds an element of {rows[0]['activation']}: fastact and NumPy's way"
     return (
         f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 {height}" role="img" aria-label="{words}">'
-        f'<title>{words}</title>{key}{"".join(parts)}</svg>'
+        f"<title>{words}</title>{key}{''.join(parts)}</svg>"
     )
 
 
@@ -182,7 +182,11 @@ def _speed(rows, where):
         for row in rows
     ]  # fmt: skip
     heads = ["mode", "dtype", "elements", "with `out=`", "new array", "NumPy's way", "times as fast with `out=`"]
-    chart = f"Nanoseconds an element, results into arrays that are there (`out=`):\n\n```{{raw}} html\n{_chart(large)}\n```\n\n" if large else ""
+    chart = (
+        f"Nanoseconds an element, results into arrays that are there (`out=`):\n\n```{{raw}} html\n{_chart(large)}\n```\n\n"
+        if large
+        else ""
+    )
     return f"{chart}{_table(heads, cells)}\nMeasured on {where}. `python -m fastact bench {rows[0]['activation']}` measures it where you are.\n"
 
 
@@ -408,7 +412,9 @@ def speed():
         for row in (row for rows in by_name.values() for row in rows):
             if row["mode"] == "value" and row["size"] >= 1024:
                 ratio = f", {times(row['speedup_out'][1])}x" if "speedup_out" in row else ""
-                cells.setdefault(row["activation"], {})[row["dtype"], row["size"]] = f"{row['seconds']['fastact_out'] / row['size'] * 1e9:.3g}{ratio}"
+                cells.setdefault(row["activation"], {})[row["dtype"], row["size"]] = (
+                    f"{row['seconds']['fastact_out'] / row['size'] * 1e9:.3g}{ratio}"
+                )
         kinds = sorted({kind for each in cells.values() for kind in each})
         rows = [[f"[{name}](activations/{name}.md)", *[each.get(kind, "") for kind in kinds]] for name, each in cells.items()]
         text += "## Every activation\n\nThe value into an array that is there: nanoseconds an element, and how many times as fast as NumPy's usual way.\n"

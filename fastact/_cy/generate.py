@@ -114,7 +114,9 @@ def kernel(record, mode, precision, varying, writer, level=None):
     parameters = [(f"p{j}[i]" if tiles else f"p[{j} * n + i]") if varying else f"p{j}" for j in range(count)]
     gradients = [f"d{j}" for j in range(len(record.given(mode)))] if mode == catalog.TRAINING else []
     if tiles:
-        lines = [f"cdef inline void {name}_tiles(const void *x_at, void *y_at, void *z_at, const {real} *p, intptr_t n, int format) noexcept nogil:"]
+        lines = [
+            f"cdef inline void {name}_tiles(const void *x_at, void *y_at, void *z_at, const {real} *p, intptr_t n, int format) noexcept nogil:"
+        ]
     else:
         lines = [f"cdef void {name}(const {real} *x, {real} *y, {real} *z, const {real} *p, intptr_t n) noexcept nogil:"]
     lines.append("    cdef intptr_t i, at = 0")
@@ -177,7 +179,10 @@ class _Parted:
         """The loops over whole turns, which leave in `at` where they ended."""
         arguments = ", ".join(["x[at + i]", *parameters])
         call = f"{self.rest}({', '.join([arguments, *(f'{kept}[i]' for kept in self.kept)])})"
-        first = [f"{', '.join(self.found)} = {self.first}({arguments})", *[f"{k}[i] = {f}" for k, f in zip(self.kept, self.found, strict=True)]]
+        first = [
+            f"{', '.join(self.found)} = {self.first}({arguments})",
+            *[f"{k}[i] = {f}" for k, f in zip(self.kept, self.found, strict=True)],
+        ]
         rest = [line.replace("y[i]", "y[at + i]").replace("z[i]", "z[at + i]") for line in catalog.statements(self.mode, call)]
         over = f"for i in range({TURN}):"
         return [f"while at <= n - {TURN}:", *_indented([over, *_indented(first), over, *_indented(rest), f"at += {TURN}"])]
@@ -220,16 +225,28 @@ def generate(level=None):
             functions = [f for r in records for f in (r.formula, r.at_defaults("value"), r.from_output, r.parameter_gradients)]
         else:  # for all activations, in as many digits as it takes
             cells = [cell for cell in cells if cell[1] not in ("backward_from_output", catalog.TRAINING)]
-            functions = [f for r, m, digits in cells if digits == precision for f in (r.function(m, precision), r.at_defaults(m, precision))]
+            functions = [
+                f for r, m, digits in cells if digits == precision for f in (r.function(m, precision), r.at_defaults(m, precision))
+            ]
         parts.append(translate.translate([f for f in functions if f is not None], writer))
         for record, mode, digits in cells:
             for varying in (False, True) if record.parameters else (False,):
                 name, text = kernel(record, mode, precision, varying, CythonWriter(digits), level)
                 parts.append(text)
                 rows.append(f"    table['{record.name}', '{mode}', '{precision}', {varying}] = <intptr_t><kernel_{precision}>{name}")
-    table = ["def kernels():", '    """Addresses of all kernels, by (activation, mode, dtype, varying)."""', "    table = {}", *rows, "    return table"]
+    table = [
+        "def kernels():",
+        '    """Addresses of all kernels, by (activation, mode, dtype, varying)."""',
+        "    table = {}",
+        *rows,
+        "    return table",
+    ]
     stages = [(name, precision) for name in (*STAGES, *SUMS) for precision in catalog.DTYPES]
     table += ["", "", "def stages():", '    """Addresses of the loops of stages.h, by (name, dtype)."""', "    table = {}"]
-    table += [f"    table['{name}', '{precision}'] = <intptr_t>&{name}_{SHORT[precision]}" for name, precision in stages] + ["    return table"]
+    table += [f"    table['{name}', '{precision}'] = <intptr_t>&{name}_{SHORT[precision]}" for name, precision in stages] + [
+        "    return table"
+    ]
     loops = [f"    void {name}_{SHORT[precision]}()" for name, precision in stages]
-    return HEADER.format(intrinsics="\n".join(declared), stages="\n".join(loops)) + "\n".join(parts) + "\n" + "\n".join(table) + "\n" + FOOTER
+    return (
+        HEADER.format(intrinsics="\n".join(declared), stages="\n".join(loops)) + "\n".join(parts) + "\n" + "\n".join(table) + "\n" + FOOTER
+    )

@@ -12,6 +12,7 @@ from .. import settings
 
 name = "numba"
 
+
 @functools.cache
 def available():
     """Whether Numba is installed (it is not imported for the answer)."""

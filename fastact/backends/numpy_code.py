@@ -33,7 +33,14 @@ class _Node:
 
 
 _BOOLEAN = {"less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "bitwise_and", "bitwise_or", "flip", "keep"}
-_OPERATORS = {ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.BitAnd: "bitwise_and", ast.BitOr: "bitwise_or"}
+_OPERATORS = {
+    ast.Add: "add",
+    ast.Sub: "subtract",
+    ast.Mult: "multiply",
+    ast.Div: "divide",
+    ast.BitAnd: "bitwise_and",
+    ast.BitOr: "bitwise_or",
+}
 _COMPARISONS = {
     ast.Lt: "less", ast.LtE: "less_equal", ast.Gt: "greater", ast.GtE: "greater_equal", ast.Eq: "equal", ast.NotEq: "not_equal",
 }  # fmt: skip
@@ -160,7 +167,11 @@ class _Graph:
                 if v is self.other_factor(*q.args) and other is self.subtract(v, self.const(1)):
                     e = self.expm1(q.args[0])
                     return e if len(q.args) == 1 else self.add(e, self.multiply(q.args[1], self.factor(q.args[0])))
-                if other.op == "subtract" and len(q.args) == 1 and other.args[0] is v is self.multiply(other.args[1], self.other_factor(*q.args)):
+                if (
+                    other.op == "subtract"
+                    and len(q.args) == 1
+                    and other.args[0] is v is self.multiply(other.args[1], self.other_factor(*q.args))
+                ):
                     return self.multiply(other.args[1], self.expm1(q.args[0]))
                 if other.op == "subtract" and other.args == (v, self.multiply(v, self.factor(*q.args))):
                     return self.nothing  # what the rounding of the product lost: there is no such product here
@@ -333,7 +344,8 @@ class _Graph:
         e = self.make(op, x)
         if low is None:
             return (e,)
-        largest = self.const(math.log(float(np.finfo(self.type).max)) - 0.5)  # infinity times 0 would be NaN, and so its difference to itself
+        # Infinity times 0 would be NaN, and so its difference to itself.
+        largest = self.const(math.log(float(np.finfo(self.type).max)) - 0.5)
         return (self.fma(self.make("exp", self.make("minimum", x, largest)), low, e),)
 
     def erf_slope_parts(self, a):
@@ -431,7 +443,8 @@ def _is_zero(node):
 
 
 _BITWISE = {"bits_and": "bitwise_and", "bits_xor": "bitwise_xor", "sign_on": "bitwise_or"}
-_WIDE = ("exp", "expm1", "exp2", "log", "log1p", "sin", "cos", "arctan")  # in float64 also for float32: NumPy's float32 ones are 2.5 ULP off
+# In float64 also for float32: NumPy's float32 ones are 2.5 ULP off.
+_WIDE = ("exp", "expm1", "exp2", "log", "log1p", "sin", "cos", "arctan")
 
 
 def _scalar(op):
