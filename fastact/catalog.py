@@ -336,8 +336,8 @@ def find(name, like=None):
     return _unknown(name)
 
 
-def given(activation):
-    """The record of what a user gives as ``activation``: one of the callables that have a mode of one record, or a name.
+def as_record(activation):
+    """The record of what a user gave as ``activation``: one of the callables that have a mode of one record, or a name.
 
     Raises
     ------

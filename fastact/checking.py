@@ -512,7 +512,7 @@ def check(activation):
     >>> report.passed, report.kinks
     (True, [(0.0, 0.0, 0.0, 1.0)])
     """
-    record = catalog.given(activation)
+    record = catalog.as_record(activation)
     both = values(record)
     problems = []
     definition_ = getattr(record.formula, "custom", None)

@@ -384,7 +384,7 @@ def explain(activation, x=None, *, mode="value", dtype=None, accuracy=None):
       threads  1
       path     general: list becomes an array first
     """
-    record = catalog.given(activation)
+    record = catalog.as_record(activation)
     mode = getattr(activation, "mode", mode) if mode == "value" else mode
     if not isinstance(mode, str) or mode not in record.modes:
         raise ValueError(f"mode: there is no mode {mode!r} of {record.name}; give one of {', '.join(record.modes)}")

@@ -242,7 +242,7 @@ def health(activation, preactivations, axis=0, *, threshold=0.01):
     if not x.size:
         raise ValueError(f"preactivations: there are no samples in an array of shape {x.shape}")
     x = np.moveaxis(x, axes, range(len(axes)))
-    tally = _Tally(catalog.given(activation), x.shape[len(axes) :], _number(threshold))
+    tally = _Tally(catalog.as_record(activation), x.shape[len(axes) :], _number(threshold))
     tally.add(x.reshape(math.prod(x.shape[: len(axes)]), -1))
     return tally.result()
 

@@ -101,7 +101,7 @@ def plot(*activations, span=None, derivative=True, axes=None, dark=None, path=No
     >>> import fastact
     >>> axes = fastact.plot("gelu", "silu")  # doctest: +SKIP
     """
-    records = [catalog.given(a) for a in activations]
+    records = [catalog.as_record(a) for a in activations]
     if not records:
         raise TypeError("activations: name at least one, such as plot('gelu')")
     pyplot = needs_matplotlib()
@@ -203,7 +203,7 @@ _WIDTH, _HEIGHT = 220, 132
 
 def svg(activation, span=None):
     """A small picture of value and derivative as SVG; its ink is the text's colour, so that it fits light and dark pages."""
-    record = catalog.given(activation)
+    record = catalog.as_record(activation)
     low, high = _window([record], span, 4)
     curves = [_pieces(record, which, low, high, 161) for which in (0, 1)]
     every = np.concatenate([y for pieces in curves for _, y in pieces])
