@@ -49,7 +49,7 @@ except ImportError:  # no python-flint: mpmath does all
     balls = None
 
 import fastact  # noqa: E402
-from fastact import catalog, dispatch, settings  # noqa: E402
+from fastact import catalog, dispatch, language, settings  # noqa: E402
 from fastact.backends import cython, numba_source  # noqa: E402
 
 PACKAGE = Path(fastact.__file__).parent
@@ -58,7 +58,6 @@ CHUNK = 1 << 15  # inputs that are in a core's cache with all that is computed o
 SPAN = 1 << 23  # what one thread does at a time
 ALL = 2**32
 QUANTITIES = {"value": (0,), "grad": (1,), "value_and_grad": (0, 1), "backward": (1,), "backward_from_output": (1,)}
-LEVELS = ("v2", "v3", "v4")
 FROM_OUTPUT = 3000  # points of float64 where the derivative is taken from the output: each is an equation for mpmath to solve
 NEAR = 1.0  # how far from a derivative's zero errors may count in units of the term that cancels, as in tests/reference.py
 FORMATS = {"float16": (-14, 10, 65504.0), "bfloat16": (-126, 7, 3.3895313892515355e38), "float32": (-126, 23, 3.4028234663852886e38)}
@@ -777,7 +776,7 @@ def by_level(options, arguments):
             rest.append(word)
         skip = word == "--level"
     worst = 0
-    for level in listed(options.level, LEVELS, "--level"):
+    for level in listed(options.level, language.LEVELS, "--level"):
         print(f"--- {level}", flush=True)
         done = subprocess.run([sys.executable, __file__, *rest], check=False, env={**os.environ, "FASTACT_LEVEL": level})
         worst = max(worst, done.returncode)

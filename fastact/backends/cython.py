@@ -26,7 +26,7 @@ def levels():
     cap = settings.variable("FASTACT_LEVEL")
     if cap is not None:
         if cap not in language.LEVELS:
-            raise ValueError(f"FASTACT_LEVEL: {cap!r} is not a level; give v2, v3 or v4")
+            raise ValueError(f"FASTACT_LEVEL: {cap!r} is not a level; give one of {', '.join(language.LEVELS)}")
         best = min(best, int(cap[1]))
     return [f"v{n}" for n in range(best, 1, -1)] or ["base"]
 
