@@ -3,12 +3,9 @@
 import argparse
 import math
 
+from fastact.cli import count
 
-def count(text):
-    """A number from 1 on."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
-    return int(text)
+__all__ = ["count", "seconds", "seed"]
 
 
 def seed(text):

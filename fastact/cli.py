@@ -354,16 +354,16 @@ def warmup(options):
     if options.backend and not numba.available():
         raise Failure("Numba is not installed here: pip install numba")
     names = _known(options.names) or list(catalog.records())
-    start, count = time.perf_counter(), 0
+    start, ready = time.perf_counter(), 0
     with progress("compiling") as show:
         for done, name in enumerate(names):
             show(done, len(names), name)
-            count += callables.warmup(name, dtype=options.dtype, mode=options.mode, backend=options.backend)
+            ready += callables.warmup(name, dtype=options.dtype, mode=options.mode, backend=options.backend)
     seconds = time.perf_counter() - start
     if options.json:
-        show_json({"kernels": count, "seconds": round(seconds, 3), "cache_folder": str(settings.cache_folder())})
-    elif count:
-        print(f"{count} kernels are ready after {seconds:.1f} s, and cached in {settings.cache_folder()}")
+        show_json({"kernels": ready, "seconds": round(seconds, 3), "cache_folder": str(settings.cache_folder())})
+    elif ready:
+        print(f"{ready} kernels are ready after {seconds:.1f} s, and cached in {settings.cache_folder()}")
     else:
         print(f"Nothing was compiled: {_why_nothing()}.")
 
@@ -468,8 +468,9 @@ def _size(text):
     return n
 
 
-def _count(text):
-    if not text.isdigit() or int(text) < 1:
+def count(text):
+    """A number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
     return int(text)
 
@@ -516,11 +517,11 @@ def parser():
 
     def rounds(made, default):
         says = f"how often the contenders take turns (default: {default})"
-        made.add_argument("--rounds", type=_count, default=default, metavar="N", help=says)
+        made.add_argument("--rounds", type=count, default=default, metavar="N", help=says)
 
     made = command("demo", demo, "demo -o report.html")
     output(made, "fastact-report.html")
-    made.add_argument("--epochs", type=_count, default=150, metavar="N", help="how often the network sees each image (default: 150)")
+    made.add_argument("--epochs", type=count, default=150, metavar="N", help="how often the network sees each image (default: 150)")
     rounds(made, 5)
 
     made = command("bench", bench_command, "bench relu gelu -o bench.html", "bench --json")
