@@ -336,7 +336,7 @@ def explain(options):
     """Say which kernel would serve a call, and why."""
     [name] = _known([options.name])
     try:
-        x = np.zeros(options.size, options.dtype)
+        x = np.zeros(options.size, _dtype(options.dtype))
     except (ValueError, MemoryError):
         raise Failure(f"argument --size: there is no room for an array of {options.size:,} elements", USAGE) from None
     try:
@@ -347,6 +347,16 @@ def explain(options):
         show_json(found._asdict())
     else:
         print(found)
+
+
+def _dtype(name):
+    """A dtype by its name; NumPy knows bfloat16 only by ml_dtypes."""
+    if name == "bfloat16":
+        try:
+            import ml_dtypes  # noqa: F401
+        except ImportError:
+            raise Failure("bfloat16 needs ml_dtypes: pip install ml_dtypes") from None
+    return np.dtype(name)
 
 
 def warmup(options):
@@ -546,9 +556,7 @@ def parser():
     made = command("explain", explain, "explain gelu --mode value_and_grad --size 1,000,000", "explain relu --dtype float16 --json")
     made.add_argument("name", metavar="NAME", help="an activation")
     made.add_argument("--mode", choices=modes, default="value", help="what is computed (default: value)")
-    made.add_argument(
-        "--dtype", choices=[d for d in catalog.HELD if d != "bfloat16"], default="float32", help="of the argument (default: float32)"
-    )
+    made.add_argument("--dtype", choices=catalog.HELD, default="float32", help="of the argument (default: float32)")
     made.add_argument("--size", type=_size, default=32_768, metavar="N", help="number of elements (default: 32,768)")
     made.add_argument("--accuracy", choices=catalog.ACCURACIES, help="as the call's argument (default: what is set)")
 

@@ -130,6 +130,16 @@ def test_explain(capsys):
     assert found["backend"] == "numpy"
 
 
+def test_explain_of_bfloat16(capsys, monkeypatch):
+    pytest.importorskip("ml_dtypes")
+    assert run("explain", "relu", "--dtype", "bfloat16", "--json") == cli.OK
+    found = json.loads(capsys.readouterr().out)
+    assert found["dtype"] == "bfloat16" and found["computed"] == "float32"
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    assert run("explain", "relu", "--dtype", "bfloat16") == cli.FAILED
+    assert "pip install ml_dtypes" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("size", ["1000000", "1,000,000", "1_000_000", "1e6"])
 def test_sizes(size):
     assert cli.parser().parse_args(["explain", "relu", "--size", size]).size == 1_000_000
