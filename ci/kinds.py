@@ -115,7 +115,8 @@ def check(folder, kinds, share, rest):
     suite = folder / "suite"  # the tests without the sources beside them
     for part in ("tests", "examples"):  # the tests take activations from the examples
         shutil.copytree(ROOT / part, suite / part, ignore=environment.REMAINS)
-    shutil.copy(ROOT / "pyproject.toml", suite)
+    for file in ("pyproject.toml", "CONTRIBUTING.md"):  # a test reads what the latter says of imports
+        shutil.copy(ROOT / file, suite)
     reports, lines, codes = [], [], []
     for number, kind in enumerate(kinds, 1):
         extension, numba = KINDS[kind]

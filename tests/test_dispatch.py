@@ -4,6 +4,7 @@ import ast
 import contextvars
 import itertools
 import json
+import pathlib
 import re
 import shutil
 import threading
@@ -494,6 +495,24 @@ def test_no_import_cycles():
 
     for name in graph:
         visit(name)
+
+
+def test_imports_run_downwards():
+    # In the order of CONTRIBUTING's table.
+    guide = pathlib.Path(__file__).parent.parent / "CONTRIBUTING.md"
+    table = guide.read_text(encoding="utf-8").partition("## What may know what")[2].partition("\n\nNo module")[0]
+    lines = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    rank = {name: i for i, line in enumerate(lines) for name in re.findall(r"`(\w+)(?:\.py|/)`", line)}
+    known = {name.removesuffix(".__init__"): path for name, path in modules().items() if name != "__main__"}
+    assert {name.partition(".")[0] for name in known} == rank.keys()
+    for name, path in known.items():
+        package = [] if name == "__init__" else name.split(".")[: None if path.stem == "__init__" else -1]
+        for level, module, names, inner in imports(path):
+            if level and not inner:
+                base = [*package[: len(package) - level + 1], *filter(None, [module])]
+                for target in [".".join(base)] if base else names:
+                    if target.partition(".")[0] in rank:
+                        assert rank[target.partition(".")[0]] >= rank[name.partition(".")[0]], f"{name} imports {target}"
 
 
 def test_vendored_under_another_name(tmp_path):
