@@ -1,4 +1,4 @@
-# The functions along an axis, for softmax.py: arrays in, the work without the interpreter's lock. Included by frontend.pyx.
+# The functions along an axis, for axis.py: arrays in, the work without the interpreter's lock. Included by frontend.pyx.
 
 cdef extern from "rows.hpp" namespace "fastact" nogil:
     enum: ROW_DIMENSIONS "fastact::ROW_DIMENSIONS"
