@@ -36,6 +36,7 @@ def right(x: Single, d: Double, h: NDArray[np.float16], i: NDArray[np.int64], gr
 
     assert_type(fastact.leaky_relu.grad(x, 0.2, at_zero=0.2), Single)
     assert_type(fastact.gelu.grad(x, out=x), Single)
+    assert_type(fastact.gelu.grad.vectorized, Any)
     assert_type(fastact.gelu.value_and_grad(x), tuple[Single, Single])
     assert_type(fastact.gelu.value_and_grad(x, out=(x, d)), tuple[Single, Double])
     assert_type(fastact.gelu.value_and_grad(2.0), tuple[np.float64, np.float64])

@@ -37,9 +37,9 @@ _Real: TypeAlias = (
     _Number | Sequence[_Number] | Sequence[Sequence[_Number]] | Sequence[Sequence[Sequence[_Number]]] | Sequence[Sequence[Sequence[Sequence[_Number]]]]
 )
 _Backend: TypeAlias = Literal["auto", "cython", "numba", "numpy"]
-_Accuracy: TypeAlias = Literal["default", "high"]
-_Library: TypeAlias = Literal["torch", "jax", "keras", "tensorflow", "onnx", "thinc", "transformers", "scipy"]
-_Mode: TypeAlias = Literal["value", "grad", "value_and_grad", "backward", "backward_from_output"]
+_Accuracy: TypeAlias = Literal[<accuracies>]
+_Library: TypeAlias = Literal[<libraries>]
+_Mode: TypeAlias = Literal[<modes>]
 
 class _Options(TypedDict, total=False):  # those that leave the result's dtype alone
     where: ArrayLike
@@ -58,6 +58,8 @@ class _Function:
     __qualname__: str
     @property
     def ufunc(self) -> np.ufunc: ...
+    @property
+    def vectorized(self) -> Any: ...  # of numba.vectorize, which may be absent
 
 class _Activation(_Function):
     grad: Any
@@ -185,6 +187,7 @@ class _Health:
     def plot(self, axes: Any = None) -> Any: ...
 
 class _Watch(AbstractContextManager[_Watch, None]):
+    threshold: float
     cost: float
     @property
     def layers(self) -> list[_Health]: ...
@@ -362,11 +365,20 @@ def _class(record, mode):
     return f"class {_class_name(record, mode)}(_Activation):\n{parts}{calls}\n"
 
 
+def _header():
+    """`_HEADER` with the words that arguments take, as the catalog has them."""
+    text = _HEADER
+    for name, words in (("accuracies", catalog.ACCURACIES), ("libraries", catalog.LIBRARIES), ("modes", catalog.MODES)):
+        text = text.replace(f"<{name}>", ", ".join(f'"{word}"' for word in words))
+    return text
+
+
 def stub():
     """The text of ``__init__.pyi``."""
-    functions = [line.removeprefix("def ").partition("(")[0] for line in _HEADER.splitlines() if line.startswith("def ")]
-    functions += [line.rpartition(" ")[2] for line in _HEADER.splitlines() if line.startswith("from .errors ")]
-    text = f"{_HEADER}\n__all__ = {[*dict.fromkeys(functions), *catalog.gated_units(), *catalog.records(), *_ALONG_AXIS]}\n\n"
+    header = _header()
+    functions = [line.removeprefix("def ").partition("(")[0] for line in header.splitlines() if line.startswith("def ")]
+    functions += [line.rpartition(" ")[2] for line in header.splitlines() if line.startswith("from .errors ")]
+    text = f"{header}\n__all__ = {[*dict.fromkeys(functions), *catalog.gated_units(), *catalog.records(), *_ALONG_AXIS]}\n\n"
     text += "".join(f"{name}: _Gated\n" for name in catalog.gated_units()) + "\n"
     for record in catalog.records().values():
         text += "".join(_class(record, mode) for mode in ("grad", "value_and_grad", "backward", "value"))

@@ -17,7 +17,7 @@ import pytest
 import support
 
 import fastact
-from fastact import catalog, ufuncs
+from fastact import callables, catalog, ufuncs
 
 ROWS = pytest.mark.parametrize("record, mode", support.rows())
 CALLABLES = [pytest.param(r, m, id=f"{r.name}-{m}") for r in support.REPRESENTATIVES for m in r.modes if m != "backward_from_output"]
@@ -456,6 +456,26 @@ def test_stub_has_the_signatures():
                     assert wanted - {"ufunc_options"} <= given | {"ufunc_options"}, (callable_, call.lineno)
                     checked += 1
     assert functions and (checked or not classes)
+
+
+@pytest.mark.skipif(not STUB.exists(), reason="stubs are written by the build")
+def test_stub_has_the_attributes():
+    classes = {n.name: n for n in ast.parse(STUB.read_text()).body if isinstance(n, ast.ClassDef)}
+
+    def stated(name):
+        if name not in classes:
+            return set()
+        own = {n.target.id if isinstance(n, ast.AnnAssign) else n.name for n in classes[name].body if hasattr(n, "target") or hasattr(n, "name")}
+        return own.union(*(stated(b.id) for b in classes[name].bases if isinstance(b, ast.Name)))
+
+    runner = {name for name in dir(callables.Runner) if not name.startswith("_")}  # what the package sets up, not its users
+    activation, found = fastact.relu, fastact.health("relu", np.ones((2, 1)))
+    rows = {"_Activation": activation, "_Function": activation.grad, "_Gated": fastact.swiglu, "_Bias": fastact.bias("relu")}
+    rows |= {"_Report": fastact.check("relu"), "_Health": found, "_Watch": fastact.watch()}
+    inner = {"_Watch": {"see", "see_inside"}}  # whom the front end calls
+    for name, thing in rows.items():
+        there = {n for n in dir(thing) if not n.startswith("_")} - runner - inner.get(name, set())
+        assert there == {n for n in stated(name) if not n.startswith("_")}, name
 
 
 # --- Processes and threads -----------------------------------------------------------------------------------------------
