@@ -19,6 +19,7 @@ from .language import (
     constant,
     copysign,
     fission,
+    fission_of,
     fma,
     from_output,
     in_reduced_precision,
@@ -838,10 +839,7 @@ def softplus(x, beta=1.0):
 
 
 @at_defaults(softplus)
-@fission(float32=0.25)
-@fission("value", float64=0.6)
-@fission("both", float64=0.5)
-@fission(float32=0.5, float64=0.5, level="v3")
+@fission_of(softplus)
 def softplus_at_defaults(x):
     y, z, d = log1p_exp(minimum(abs(x), EXP_REACH), 0)
     return maximum(x, 0) + y, select(x < 0, z, 1) / d

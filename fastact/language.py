@@ -169,6 +169,16 @@ def fission(*computed, float32=None, float64=None, level=None):
     return mark
 
 
+def fission_of(formula):
+    """Mark a formula whose loop is two wherever that of another one is, with the same shares."""
+
+    def mark(function):
+        function.fission = formula.fission
+        return function
+
+    return mark
+
+
 class constant(float):
     """A number that differs by precision; as a float it is the float64 one. `half` and `single` are those of their types unless given."""
 
