@@ -1,5 +1,7 @@
 """Write the Cython source of all kernels from the formulas; setup.py calls this before it compiles."""
 
+import inspect
+
 from .. import catalog, language, translate
 
 SHORT = {"float32": "float", "float64": "double"}
@@ -96,12 +98,10 @@ class CythonWriter(translate.Writer):
 
 
 def intrinsics(writer):
-    """The declarations of what primitives.h has."""
+    """The declarations of what primitives.h has: all intrinsics but those that the writer writes out."""
     real = writer.real
-    counts = {
-        "abs": 1, "minimum": 2, "maximum": 2, "fma": 3, "product_rest": 3, "product_sum": 3, "copysign": 2, "sqrt": 1, "biased_power": 1, "exponent": 1, "mantissa": 1,
-        "rough_reciprocal": 1, "rough_rsqrt": 1,
-    }  # fmt: skip
+    functions = {name: f for name, f in language.INTRINSICS.items() if name not in ("select", "lost", "polynomial")}
+    counts = {name: len(inspect.signature(f).parameters) for name, f in functions.items()}
     lines = [f"    {real} {writer.intrinsic(name)}({', '.join([real] * count)}) noexcept" for name, count in counts.items()]
     return [*lines, f"    {real} {writer.intrinsic('select')}(bint, {real}, {real}) noexcept"]
 

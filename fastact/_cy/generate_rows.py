@@ -194,9 +194,9 @@ cdef void fix_@p(@r *s) noexcept nogil:
     s[C], s[K], s[FLOOR] = anchor_@p(s[M], s[INVERSE], s[TEMPERATURE])
 """
 
-# The sums of n lanes or rows that lie side by side, by precision: `high` and `low`, of the type @wide, hold them; float32 has no use for
+# The sums of n lanes or rows that lie side by side, by precision: `high` and `low`, which are WIDE, hold them; float32 has no use for
 # `low`. `tree`: 16 lanes of n sums each, one after another; `fold` and `across`: the same in two steps, for rows one by one and then for 8.
-WIDE = {"float32": "double", "float64": "double"}
+WIDE = "double"
 TREE = """
 cdef inline void tree_@p(@wide *high, @wide *low, intptr_t n) noexcept nogil:
     cdef intptr_t l
@@ -911,7 +911,7 @@ def operation(name, precision, scaled):
         scratch="32" if store else "64 * 32",
         place="e = y + start * ldy\nlde = ldy" if store else "e = scratch\nlde = 32",
     )
-    return _fill(text, s=suffix, p=precision, r=real, wide=WIDE[precision]), suffix
+    return _fill(text, s=suffix, p=precision, r=real, wide=WIDE), suffix
 
 
 def generate():
@@ -922,7 +922,7 @@ def generate():
     for precision in catalog.DTYPES:
         writer = CythonWriter(precision)
         parts.append(translate.translate(rows.FUNCTIONS, writer))
-        parts.append(_fill(COMMON, sums=SUMS[precision], tree=TREE, wide=WIDE[precision], p=precision, r=writer.real))
+        parts.append(_fill(COMMON, sums=SUMS[precision], tree=TREE, wide=WIDE, p=precision, r=writer.real))
         for name in PLAIN:
             for scaled in (False, True) if name in SCALED else (False,):
                 text, suffix = operation(name, precision, scaled)

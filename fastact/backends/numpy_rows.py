@@ -8,8 +8,9 @@ import math
 
 import numpy as np
 
+from .. import language
+
 BLOCK = 32_768  # elements
-_SPLITTER = 2.0**27 + 1
 
 
 def run(operation, x, g, mask, y, axis, sign, temperature, precision):
@@ -90,7 +91,7 @@ def _remainder(d, z, temperature):
     """d - z * temperature without the rounding of the product."""
 
     def split(a):
-        c = a * _SPLITTER
+        c = a * language.SPLITTER
         high = c - (c - a)
         return high, a - high
 
