@@ -14,7 +14,7 @@ import numpy as np
 
 from . import dispatch
 from .backends import cython
-from .errors import truth
+from .errors import generator, truth
 from .pipeline import NUMBERS, as_array, axis_number, common, is_half, number, overlaps_itself, real_array, takes
 
 __all__ = ["gumbel_softmax", "hardmax", "log_softmax", "logsumexp", "maxout", "softmax", "softmin", "sparsemax"]
@@ -55,6 +55,14 @@ def _gradient(who, value, x):
         with np.errstate(all="ignore"):
             return g.astype(_result_type(x.dtype))
     return g
+
+
+def _fitting(who, g, shape, name):
+    """The gradient broadcast to the shape of what it belongs to."""
+    try:
+        return np.broadcast_to(g, shape)
+    except ValueError:
+        raise ValueError(f"{who}: grad_output: shape {g.shape} does not fit that of {name}, {shape}") from None
 
 
 def _axes(who, axis, ndim):
@@ -267,10 +275,7 @@ def _along(who, operation, x, g, axis, where, out, dtype, lengths, sign=1.0, tem
         g = _gradient(who, g, x)
         if dtype is None:
             result = common(result, _result_type(g.dtype))
-        try:
-            g = g if g.shape == x.shape else np.broadcast_to(g, x.shape)
-        except ValueError:
-            raise ValueError(f"{who}: grad_output: shape {g.shape} does not fit that of {name}, {x.shape}") from None
+        g = g if g.shape == x.shape else _fitting(who, g, x.shape, name)
     precision = _precision(result)
     if dtype is not None:
         x, g = _within(x, precision), _within(g, precision)
@@ -606,12 +611,13 @@ def _logsumexp_backward(grad_output, x, axis=-1, *, output=None, keepdims=False,
     result = common(_result_type(x.dtype), _result_type(g.dtype)) if dtype is None else _wanted(who, dtype, x)
     if lengths is not None:
         offsets = _lengths(who, lengths, axis, x.shape)
-        g = _fitting(who, g, (offsets.size - 1, *x.shape[1:]))
+        g = _fitting(who, g, (offsets.size - 1, *x.shape[1:]), "the output")
         g = np.repeat(g, np.diff(offsets), axis=0)
     else:
         axes = _axes(who, axis, x.ndim)
         kept = tuple(1 if d in axes else n for d, n in enumerate(x.shape))
-        g = _fitting(who, g, kept if keepdims else tuple(n for d, n in enumerate(x.shape) if d not in axes)).reshape(kept)
+        shape = kept if keepdims else tuple(n for d, n in enumerate(x.shape) if d not in axes)
+        g = _fitting(who, g, shape, "the output").reshape(kept)
     mask = _mask(who, where, x.shape)
     if out is not None:
         out = _checked_out(who, out, x.shape, result)
@@ -627,13 +633,6 @@ def _logsumexp_backward(grad_output, x, axis=-1, *, output=None, keepdims=False,
     if mask is not None:  # also where the gradient is not finite
         out[~mask] = 0
     return out if given or out.ndim else out[()]
-
-
-def _fitting(who, g, shape):
-    try:
-        return np.broadcast_to(g, shape)
-    except ValueError:
-        raise ValueError(f"{who}: grad_output: shape {g.shape} does not fit that of the output, {shape}") from None
 
 
 _attach(logsumexp, _logsumexp_backward)
@@ -810,10 +809,7 @@ def _sparsemax_backward(grad_output, output, axis=-1, *, where=None, out=None, d
     y, axes, _, dx, given = _prepared(who, output, axis, where, out, dtype, "output")
     if out is None and dtype is None:
         dx = np.empty(y.shape, common(dx.dtype, _result_type(g.dtype)))
-    try:
-        g = np.broadcast_to(g, y.shape)
-    except ValueError:
-        raise ValueError(f"{who}: grad_output: shape {g.shape} does not fit that of output, {y.shape}") from None
+    g = _fitting(who, g, y.shape, "output")
     _by_rows(one, (y, g), axes, dx)
     return _result(dx, given)
 
@@ -867,10 +863,7 @@ def gumbel_softmax(x, temperature=1.0, hard=False, axis=-1, *, rng=None, out=Non
     np.float64(1.0)
     """
     who = "gumbel_softmax"
-    if rng is None:
-        rng = np.random.default_rng()
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"{who}: rng: expected a numpy.random.Generator, such as np.random.default_rng(0), not {type(rng).__name__}")
+    rng = np.random.default_rng() if rng is None else generator(who, rng)
     x = real_array(who, "x", x)
     result = _wanted(who, dtype, x)
     precision = _precision(result)

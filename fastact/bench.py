@@ -9,7 +9,6 @@ import datetime
 import functools
 import importlib.metadata
 import itertools
-import os
 import platform
 import random
 import statistics
@@ -20,7 +19,7 @@ import typing
 
 import numpy as np
 
-from . import catalog, dispatch
+from . import catalog, dispatch, executor
 from .backends import cython
 from .callables import get
 
@@ -226,14 +225,10 @@ def versions():
 
 def environment():
     """What a reader of figures must know about the machine; no paths and no names of hosts or users."""
-    try:
-        usable = len(os.sched_getaffinity(0))
-    except AttributeError:
-        usable = os.cpu_count()
     return {
         "processor": processor(),
         "system": f"{platform.system()} {platform.machine()}",
-        "processors_usable": usable,
+        "processors_usable": executor.default_num_threads(),
         "instruction_set": cython.level() and (f"x86-64-{cython.level()}" if cython.level() != "base" else "base"),
         "extension": cython.available(),
         "threads": dispatch.get_num_threads(),

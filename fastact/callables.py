@@ -10,14 +10,13 @@ import math
 import numbers
 import sys
 import threading
-import warnings
 
 import numpy as np
 
 from . import catalog, describe, dispatch, executor, language
 from .backends import cython, numba
 from .backends import numpy as numpy_backend
-from .errors import ActivationError, kind_of, not_an_array, not_real, truth
+from .errors import ActivationError, kind_of, not_an_array, not_real, truth, warn
 
 _UFUNC_OPTIONS = ("where", "casting", "order", "dtype", "subok", "signature")
 _FLOATS = {np.dtype(name): name for name in catalog.HELD if name != "bfloat16"}  # that is ml_dtypes' to bring
@@ -322,9 +321,8 @@ class Function(Runner):
                 quiet = False  # theirs are their own
             elif out is None and options.get("where", True) is not True:
                 if "out" not in kwargs:
-                    _warn(
-                        f"'where' used without 'out': elsewhere {self.__qualname__} leaves uninitialized memory; if that is meant, give out=None"
-                    )
+                    what = f"'where' used without 'out': elsewhere {self.__qualname__} leaves uninitialized memory"
+                    warn(f"{what}; if that is meant, give out=None", UserWarning)
                 options["out"] = (None,) * ufunc.nout
             with np.errstate(over="ignore", under="ignore") if quiet else contextlib.nullcontext():
                 return executor.failures.raising(ufunc, operands, options)
@@ -644,14 +642,6 @@ def _name(dtype):
 
 def _tuple(out):
     return out if isinstance(out, tuple) else (out,)
-
-
-def _warn(message):
-    """Warn of the line outside of the package that the call is in."""
-    frame, level = sys._getframe(1), 2
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(message, stacklevel=level)
 
 
 def _parameter(function, name, value):

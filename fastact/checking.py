@@ -1,13 +1,11 @@
 """Is it an activation? What is looked at when a user makes one, and the report that `check` gives of any."""
 
 import math
-import sys
-import warnings
 
 import numpy as np
 
 from . import catalog, describe, tracing
-from .errors import ActivationWarning, DerivativeError, LinearActivationError
+from .errors import DerivativeError, LinearActivationError
 
 STEP = 1e-8  # beside a point, relative to x
 SPAN = 30.0  # kinks and mistakes are looked for in [-SPAN, SPAN]
@@ -291,15 +289,6 @@ def tails(value, slope, roots, parameters):
     return tail_findings(
         lambda x, dtype: tracing.evaluate(roots, x, parameters, dtype), lambda x: tracing.evaluate([value, slope], x, parameters)
     )
-
-
-def warn(name, findings):
-    """Say so, of the line outside of the package that made the activation."""
-    frame, level = sys._getframe(), 1
-    while frame.f_back is not None and frame.f_globals.get("__package__") == __package__:
-        frame, level = frame.f_back, level + 1
-    for message in findings:
-        warnings.warn(f"{name}: {message}", ActivationWarning, stacklevel=level)
 
 
 def tail_findings(computed, exact):

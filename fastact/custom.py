@@ -15,7 +15,7 @@ import types
 
 from . import catalog, language, tracing
 from .elementary import MODERATE
-from .errors import ActivationError, LinearActivationError, UnsupportedOperationError
+from .errors import ActivationError, ActivationWarning, LinearActivationError, UnsupportedOperationError, warn
 from .primitives import INFINITY, LARGEST
 
 _count = itertools.count(1)
@@ -151,7 +151,8 @@ def _from_function(function, parameters, name, derivative, kinks, paper, check):
             slope, roots, findings = _better(value, slope, roots, findings, parameters)
         findings += checking.at_joints(value, slope, parameters)
         findings += checking.steep(lambda x: tracing.evaluate([slope], x, parameters)[0], kinks, findings)
-        checking.warn(name, findings)
+        for finding in findings:
+            warn(f"{name}: {finding}", ActivationWarning)
     summary = ((function.__doc__ or "").strip().splitlines() or [""])[0].replace("\\", "/").replace('"', "'")
     shown = tracing.text(value)
     summary = summary or (f"{shown}." if len(shown) < 100 else "An activation of one's own.")

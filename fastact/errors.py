@@ -1,5 +1,8 @@
 """What can be wrong with a user's own activation; and what is said of arguments, in the same words everywhere."""
 
+import sys
+import warnings
+
 
 class ActivationError(ValueError):
     """A function can't be made an activation; the message says which part of it is at fault, and what would do."""
@@ -57,6 +60,23 @@ def truth(who, name, value):
         return bool(value)
     except (TypeError, ValueError):  # an array is neither
         raise TypeError(f"{who}: {name}: expected True or False, not {value!r}") from None
+
+
+def generator(who, rng):
+    """An argument that random numbers are drawn from."""
+    import numpy as np
+
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"{who}: rng: expected a numpy.random.Generator, such as np.random.default_rng(0), not {type(rng).__name__}")
+    return rng
+
+
+def warn(message, category):
+    """Warn of the line outside of the package that the call is in."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def kind_of(out):

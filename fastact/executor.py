@@ -38,7 +38,8 @@ def get_num_threads():
     return _threads or default_num_threads()
 
 
-def _executor():
+def thread_pool():
+    """The threads that large arrays are shared out to."""
     global _pool
     with _lock:
         if _pool is None or _pool[0] != (os.getpid(), get_num_threads()):  # threads do not survive a fork
@@ -61,7 +62,7 @@ def run(kernel, x, y, z, parameters, alone=False):
         part = slice(start, start + step)
         kernel(x[part], y[part], None if z is None else z[part], _cut(parameters, part))
 
-    list(_executor().map(piece, range(0, n, step)))  # list() so that an exception in a thread comes out here
+    list(thread_pool().map(piece, range(0, n, step)))  # list() so that an exception in a thread comes out here
 
 
 def _cut(parameters, part):

@@ -133,7 +133,7 @@ class _Blocks:
         pieces = [cuts[i : i + each] for i in range(0, len(cuts), each)]
         threads = n >= executor.PARALLEL and executor.get_num_threads() > 1
         # In order, whoever comes first: the bits of a sum do not depend on the threads.
-        for totals in executor._executor().map(self.piece, pieces) if threads else map(self.piece, pieces):
+        for totals in executor.thread_pool().map(self.piece, pieces) if threads else map(self.piece, pieces):
             for (total, rest), (other, lost) in zip(self.sums, totals, strict=True):
                 _add(total, rest, other)
                 rest += lost

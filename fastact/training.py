@@ -6,7 +6,7 @@ import numbers
 import numpy as np
 
 from .callables import get
-from .errors import ActivationError, not_an_array
+from .errors import ActivationError, generator, not_an_array
 from .pipeline import is_half
 
 
@@ -54,10 +54,7 @@ def rrelu_training(x, rng, lower=1 / 8, upper=1 / 3):
     >>> dy.round(4)
     array([0.2577, 1.    ])
     """
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(
-            f"rrelu_training: rng: expected a numpy.random.Generator, such as np.random.default_rng(0), not {type(rng).__name__}"
-        )
+    generator("rrelu_training", rng)
     for name, slope in (("lower", lower), ("upper", upper)):
         if np.ndim(slope) or not isinstance(slope, (numbers.Real, np.ndarray)):
             raise TypeError(f"rrelu_training: {name}: expected a number, not {slope!r}")
