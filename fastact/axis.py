@@ -15,7 +15,7 @@ import numpy as np
 from . import dispatch
 from .backends import cython
 from .errors import generator, truth
-from .pipeline import NUMBERS, as_array, axis_number, common, is_half, number, overlaps_itself, real_array, takes
+from .pipeline import NUMBERS, as_array, axis_number, common, float_dtype, is_half, number, overlaps_itself, real_array, takes
 
 __all__ = ["gumbel_softmax", "hardmax", "log_softmax", "logsumexp", "maxout", "softmax", "softmin", "sparsemax"]
 
@@ -25,11 +25,6 @@ _BLOCK = 32_768  # elements: what is done by NumPy is done in blocks that stay i
 
 
 # --- Arguments -----------------------------------------------------------------------------------------------------------
-
-
-def _result_type(dtype):
-    """The float dtype for numbers of this one: as they are, integers as NumPy's ufuncs convert them."""
-    return np.result_type(dtype, np.float32) if dtype.kind in "biu" else dtype.newbyteorder("=")
 
 
 def _precision(*dtypes):
@@ -53,7 +48,7 @@ def _gradient(who, value, x):
     g = _array(who, "grad_output", value)
     if type(value) in NUMBERS:
         with np.errstate(all="ignore"):
-            return g.astype(_result_type(x.dtype))
+            return g.astype(float_dtype(x.dtype))
     return g
 
 
@@ -274,7 +269,7 @@ def _along(who, operation, x, g, axis, where, out, dtype, lengths, sign=1.0, tem
     if g is not None:
         g = _gradient(who, g, x)
         if dtype is None:
-            result = common(result, _result_type(g.dtype))
+            result = common(result, float_dtype(g.dtype))
         g = g if g.shape == x.shape else _fitting(who, g, x.shape, name)
     precision = _precision(result)
     if dtype is not None:
@@ -315,7 +310,7 @@ def _along(who, operation, x, g, axis, where, out, dtype, lengths, sign=1.0, tem
 def _wanted(who, dtype, x):
     """The dtype of the result: what was asked for, or that for the numbers of x."""
     if dtype is None:
-        return _result_type(x.dtype)
+        return float_dtype(x.dtype)
     try:
         found = np.dtype(dtype)
     except TypeError:
@@ -608,7 +603,7 @@ def _logsumexp_backward(grad_output, x, axis=-1, *, output=None, keepdims=False,
     keepdims = truth(who, "keepdims", keepdims)
     x = _array(who, "x", x)
     g = _gradient(who, grad_output, x)
-    result = common(_result_type(x.dtype), _result_type(g.dtype)) if dtype is None else _wanted(who, dtype, x)
+    result = common(float_dtype(x.dtype), float_dtype(g.dtype)) if dtype is None else _wanted(who, dtype, x)
     if lengths is not None:
         offsets = _lengths(who, lengths, axis, x.shape)
         g = _fitting(who, g, (offsets.size - 1, *x.shape[1:]), "the output")
@@ -808,7 +803,7 @@ def _sparsemax_backward(grad_output, output, axis=-1, *, where=None, out=None, d
     g = _gradient(who, grad_output, _array(who, "output", output))
     y, axes, _, dx, given = _prepared(who, output, axis, where, out, dtype, "output")
     if out is None and dtype is None:
-        dx = np.empty(y.shape, common(dx.dtype, _result_type(g.dtype)))
+        dx = np.empty(y.shape, common(dx.dtype, float_dtype(g.dtype)))
     g = _fitting(who, g, y.shape, "output")
     _by_rows(one, (y, g), axes, dx)
     return _result(dx, given)

@@ -13,7 +13,9 @@ import numbers
 import re
 import types
 
-from . import catalog, language, tracing
+import numpy as np
+
+from . import catalog, checking, language, tracing
 from .elementary import MODERATE
 from .errors import ActivationError, ActivationWarning, LinearActivationError, UnsupportedOperationError, warn
 from .primitives import INFINITY, LARGEST
@@ -139,8 +141,6 @@ def _from_function(function, parameters, name, derivative, kinks, paper, check):
         slope = _followed(derived, graph, {p: parameters[p] for p in own}, f"the derivative of {name}")
     kinks = tuple(float(k) for k in kinks)
     if check:
-        from . import checking
-
         kinks = checking.definition(name, value, slope, parameters, kinks, derivative is not None)
     elif not tracing.depends(value):
         raise LinearActivationError(f"{name} is a constant: it does not depend on x")
@@ -278,7 +278,6 @@ def _joined(value, slope, parameters):
 
     The rules take each bend by itself: both terms of ``max(x, 0) + min(expm1(x), 0)`` have 0 at 0, where the two together have no bend.
     """
-    from . import checking
 
     def off(slope):  # where all parameters are 1, too: a bend at their defaults may be none there
         return [(given, *joint) for given in (parameters, dict.fromkeys(parameters, 1.0)) for joint in checking.joints(value, slope, given)]
@@ -297,8 +296,6 @@ def _joined(value, slope, parameters):
 
 def probes(dtype, side):
     """Numbers of one sign, up to infinity."""
-    import numpy as np
-
     top = 38 if dtype == "float32" else 308
     steps = np.array([20, 50, 90, 200, 800, *(10.0**n for n in range(3, top, 2)), 10.0**top])
     return side * np.concatenate([steps, [getattr(LARGEST, dtype), math.inf]])
@@ -309,10 +306,6 @@ def _lost(roots, parameters, side, truth=None):
 
     `truth`: the roots as they were before anything was held, which float64 computes farther out than float32.
     """
-    import numpy as np
-
-    from . import checking
-
     # Strict, for NumPy's maximum passes a NaN on, which those of other backends drop.
     narrow, wide = (tracing.evaluate(roots, probes(dtype, side), parameters, dtype, strict=True) for dtype in language.PRECISIONS)
     reference = tracing.evaluate(truth or roots, probes("float32", side), parameters)
@@ -327,8 +320,6 @@ def _lost(roots, parameters, side, truth=None):
 
 def _end(root, parameters, side, hold):
     """How a root behaves on the way to where x is held: ``constant``, ``vanishes``, ``grows``, or neither."""
-    import numpy as np
-
     found = set()
     for dtype in language.PRECISIONS:
         limit = getattr(hold, dtype)
@@ -350,8 +341,6 @@ def _end(root, parameters, side, hold):
 
 def _safe(value, slope, parameters):
     """Value and derivative as they are computed: infinities give their limits where there are any, and NaN gives NaN."""
-    import numpy as np
-
     graph, truth = value.graph, _shared(tracing.lowered([value, slope]))
     roots = truth
     if any(_lost(roots, parameters, 1) + _lost(roots, parameters, -1)):
@@ -460,8 +449,6 @@ def _finite_factors(graph, roots, lost, parameters, side, truth):
 
 def _go_on(roots, lost, parameters, side):
     """Whether those of the roots that were lost are 0 or infinite at infinity: the hold is only of a part that does not count there."""
-    import numpy as np
-
     at = [y[0] for dtype in language.PRECISIONS for y in tracing.evaluate(roots, [side * math.inf], parameters, dtype)]
     return all(not was or y == 0 or np.isinf(y) for was, y in zip(lost * 2, at, strict=True))
 
@@ -498,8 +485,6 @@ def _bounded(graph, roots, parameters):
 
 
 def _bounded_by(graph, roots, parameters, bound):
-    import numpy as np
-
     bound = graph.raw("named", value=bound)
     trial = roots
     for node in [n for n in tracing.ordered(roots) if n.op == "exp" and tracing.depends(n)]:
@@ -512,8 +497,6 @@ def _bounded_by(graph, roots, parameters, bound):
 
 def _as_float64(roots, trial, parameters, side):
     """Whether what float32 makes of a trial is what float64 makes of the roots: one factor must not be held while another one falls on."""
-    import numpy as np
-
     x = side * np.concatenate([np.abs(probes("float32", side)), np.linspace(0, 120, 241)])
     right, got = np.array(tracing.evaluate(roots, x, parameters)), np.array(tracing.evaluate(trial, x, parameters, "float32"), float)
     with np.errstate(all="ignore"):
@@ -529,8 +512,6 @@ def _as_float64(roots, trial, parameters, side):
 
 def _alike(before, after, parameters, side):
     """Whether two forms of a root are the same on one side of 0, wherever the first one is a number."""
-    import numpy as np
-
     for dtype in language.PRECISIONS:
         x = np.concatenate([probes(dtype, side), side * np.linspace(0, 120, 241)])
         y, z = tracing.evaluate([before, after], x, parameters, dtype)
@@ -567,7 +548,7 @@ def _held(graph, roots, lost, parameters, side, limit, truth):
 
 def _better(value, slope, roots, findings, parameters):
     """Another form of the derivative that loses no digits, where sympy is installed and finds one; else what there was."""
-    from . import algebra, checking
+    from . import algebra
 
     for other in algebra.forms(slope, parameters):
         other = _joined(value, other, parameters)

@@ -391,8 +391,7 @@ class Arguments:
 
     def dtype(self):
         """The dtype of the results; from now on it is the arrays' too."""
-        kinds = [a.dtype if a.dtype.kind not in "biu" else np.result_type(a.dtype, np.float32) for a in self.arrays.values()]
-        return common(*kinds or [np.dtype(np.float64)]).newbyteorder("=")
+        return common(*[float_dtype(a.dtype) for a in self.arrays.values()] or [np.dtype(np.float64)])
 
     def outputs(self, out, names, shapes, dtype):
         """Check what was given for `out`; a tuple with None for what is to be made."""
@@ -432,6 +431,11 @@ def common(*dtypes):
         return np.result_type(*dtypes)
     except TypeError:
         return np.result_type(np.float32, *(d for d in dtypes if d.itemsize > 2))
+
+
+def float_dtype(dtype):
+    """The dtype of the result for numbers of this one, native: floats stay what they are, integers and bools become float32 or float64."""
+    return np.result_type(dtype, np.float32) if dtype.kind in "biu" else dtype.newbyteorder("=")
 
 
 def is_half(dtype):

@@ -7,7 +7,7 @@ import numpy as np
 
 from .callables import get
 from .errors import ActivationError, generator, not_an_array
-from .pipeline import is_half
+from .pipeline import float_dtype, is_half
 
 
 def rrelu_training(x, rng, lower=1 / 8, upper=1 / 3):
@@ -67,7 +67,7 @@ def rrelu_training(x, rng, lower=1 / 8, upper=1 / 3):
     except ValueError as refused:
         raise not_an_array("rrelu_training", "x", x, refused) from None
     slopes = rng.uniform(lower, upper, array.shape)
-    dtype = array.dtype if array.dtype.kind not in "biu" else np.result_type(array.dtype, np.float32)
+    dtype = float_dtype(array.dtype)
     if dtype.kind != "f" and not is_half(dtype):
         dtype = np.float64  # prelu says what is wrong with x
     return get("prelu").value_and_grad(x, slopes.astype(dtype, copy=False))
