@@ -531,6 +531,13 @@ _BACKWARD = """Multiply a gradient by the Jacobian of {name}: its backward pass,
     ndarray
         ``{formula}``, of the shape of `output`.
 
+    Raises
+    ------
+    TypeError
+        An array is not real, or another argument is of the wrong kind.
+    ValueError
+        Shapes do not fit, a number is not what it has to be, or `out` can't be written to.
+
     Examples
     --------
     >>> import numpy as np
@@ -591,6 +598,13 @@ def _logsumexp_backward(grad_output, x, axis=-1, *, output=None, keepdims=False,
     -------
     ndarray
         ``grad_output * softmax(x)``, of the shape of `x`.
+
+    Raises
+    ------
+    TypeError
+        An array is not real, or another argument is of the wrong kind.
+    ValueError
+        Shapes do not fit, or `out` can't be written to.
 
     Examples
     --------
@@ -786,6 +800,13 @@ def _sparsemax_backward(grad_output, output, axis=-1, *, where=None, out=None, d
     ndarray
         Where the output is positive, the gradient less its mean there; 0 elsewhere.
 
+    Raises
+    ------
+    TypeError
+        An array is not real, or another argument is of the wrong kind.
+    ValueError
+        Shapes do not fit, or `out` can't be written to.
+
     Examples
     --------
     >>> import numpy as np
@@ -969,6 +990,20 @@ def _maxout_backward(grad_output, which, pieces, axis=-1, *, out=None, dtype=Non
     -------
     ndarray
         Of the shape of the input of maxout.
+
+    Raises
+    ------
+    TypeError
+        `which` has no integers, `pieces` is no integer, or the gradient is not real.
+    ValueError
+        Shapes differ, `pieces` does not fit the indices, or `out` can't be written to.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastact
+    >>> fastact.maxout.backward(np.array([10.0]), np.array([2]), 3)
+    array([[ 0.,  0., 10.]])
     """
     who = "maxout.backward"
     g, which = real_array(who, "grad_output", grad_output), as_array(who, "which", which)

@@ -99,6 +99,11 @@ class Bias:
         dx, db : ndarray
             `dx` of the shape of `x`; `db`, its sum over all other axes, of the shape of `b`.
 
+        Raises
+        ------
+        TypeError, ValueError
+            As the call, and where the shape of `grad_output` does not fit.
+
         Notes
         -----
         The sum is taken in float64, for float64 with what its roundings lose, so that its error does not grow with the number of

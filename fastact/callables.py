@@ -816,6 +816,17 @@ def warmup(name=None, dtype=None, mode=None, backend=None):
     int
         How many kernels are ready that were not before.
 
+    Raises
+    ------
+    LookupError
+        There is no activation of a name.
+    TypeError
+        An argument is of the wrong kind.
+    ValueError
+        There is no such mode, no kernel for the dtype, or the backend compiles nothing.
+    RuntimeError
+        Numba is asked for and not installed.
+
     Examples
     --------
     >>> import fastact

@@ -494,6 +494,13 @@ def check(activation):
     Report
         Prints as a report; `passed`, `problems`, `warnings` and the rest are there for programs.
 
+    Raises
+    ------
+    LookupError
+        There is no activation of this name.
+    TypeError
+        `activation` is something else.
+
     Examples
     --------
     >>> import fastact

@@ -575,6 +575,13 @@ def export(activation):
     str
         The text for ``fastact/formulas.py``: what to import, and the function under its record. The bounds in ``ulp`` are to be measured.
 
+    Raises
+    ------
+    TypeError
+        It was not made by `fastact.activation`.
+    ActivationError
+        It is too long to be written as one expression.
+
     Examples
     --------
     >>> import fastact

@@ -100,6 +100,13 @@ def use_backend(name):
     ----------
     name : {"auto", "cython", "numba", "numpy"}
 
+    Raises
+    ------
+    ValueError
+        There is no such backend.
+    RuntimeError
+        It is not installed here.
+
     Examples
     --------
     >>> import fastact
@@ -188,6 +195,11 @@ def use_accuracy(name):
     name : {"default", "high"}
         As `set_accuracy` takes it.
 
+    Raises
+    ------
+    ValueError
+        There is no such accuracy.
+
     Examples
     --------
     >>> import fastact
@@ -206,6 +218,13 @@ def set_num_threads(n):
     ----------
     n : int
         At least 1.
+
+    Raises
+    ------
+    TypeError
+        It is not a number.
+    ValueError
+        It is not a whole number, or below 1.
 
     Examples
     --------
@@ -373,6 +392,15 @@ def explain(activation, x=None, *, mode="value", dtype=None, accuracy=None):
     -------
     Explanation
         Prints as a few lines; its fields are there for programs.
+
+    Raises
+    ------
+    LookupError
+        There is no activation of this name.
+    TypeError
+        `activation` is something else, or there are no kernels for the dtype.
+    ValueError
+        There is no such mode of the activation, or no such accuracy.
 
     Examples
     --------

@@ -77,6 +77,11 @@ class Gated:
         dvalue, dgate : ndarray
             Where `value` holds both halves, one array that is laid out as it is.
 
+        Raises
+        ------
+        TypeError, ValueError
+            As the call, and where the shape of `grad_output` does not fit.
+
         Notes
         -----
         Where a limit cuts a number off, its gradient is 0; at the limit itself it is not.

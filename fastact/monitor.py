@@ -221,6 +221,15 @@ def health(activation, preactivations, axis=0, *, threshold=0.01):
     Health
         Prints as a few lines, with what to try.
 
+    Raises
+    ------
+    LookupError
+        There is no activation of this name.
+    TypeError
+        An argument is of the wrong kind, or `preactivations` are not real.
+    ValueError
+        There are no samples, the rows are ragged, or there is no such axis.
+
     Examples
     --------
     >>> import numpy as np
@@ -431,6 +440,11 @@ def watch(threshold=0.01):
     -------
     Watch
         Print it, or take its `layers`.
+
+    Raises
+    ------
+    TypeError
+        The threshold is not a number.
 
     Examples
     --------

@@ -95,6 +95,12 @@ def plot(*activations, span=None, derivative=True, axes=None, dark=None, path=No
     ------
     ImportError
         matplotlib is not installed.
+    LookupError
+        There is no activation of a name.
+    TypeError
+        Nothing is given to draw, or something that is no activation.
+    ValueError
+        The range of x is none.
 
     Examples
     --------

@@ -349,7 +349,19 @@ def test_docstring_of_an_activation(record, mode):
 def test_docstring_of_a_function(function):
     found = sections(function.__doc__)
     assert documented(found) == list(inspect.signature(function).parameters)
+    assert "Raises" in found or not found.get("Parameters"), "what is given may be wrong"
     assert run_examples(function.__doc__, function.__name__, {}) >= 1
+
+
+BACKWARD = {name: function.backward for name, function in FUNCTIONS.items() if hasattr(function, "backward")}
+
+
+@pytest.mark.parametrize("function", BACKWARD.values(), ids=BACKWARD)
+def test_docstring_of_a_backward(function):
+    found = sections(function.__doc__)
+    for title in ("Parameters", "Returns", "Raises"):
+        assert title in found
+    run_examples(function.__doc__, function.__qualname__, {})
 
 
 def python_modules():
