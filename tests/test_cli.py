@@ -204,8 +204,9 @@ def test_plot_without_matplotlib_says_what_is_needed(capsys, tmp_path, monkeypat
 
 
 def test_warmup_of_nothing(capsys):
-    assert run("warmup", "relu", "--dtype", "float32", "--mode", "value", "--json") == cli.OK
-    assert json.loads(capsys.readouterr().out)["kernels"] >= 0
+    for most in (1, 0):  # whatever was to be compiled is, the second time
+        assert run("warmup", "relu", "--dtype", "float32", "--mode", "value", "--json") == cli.OK
+        assert json.loads(capsys.readouterr().out)["kernels"] <= most
 
 
 def test_warmup_says_why_nothing_was_compiled(capsys, monkeypatch):

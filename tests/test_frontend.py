@@ -287,10 +287,12 @@ def test_ufunc_methods(record, backend):
         support.same_bits(x, expected, "ufunc.at")
         with pytest.raises(ValueError):
             ufunc.reduce(np.ones(3))
+    elif ufunc.nin == 2:
+        x, parameter = np.array([-1.0, 2.0]), np.array([0.25, 0.5])
+        support.same_bits(ufunc.outer(x, parameter), ufunc(x[:, None], parameter), "ufunc.outer")
     else:
-        x = np.array([-1.0, 2.0])
-        table = ufunc.outer(x, *[np.array([0.25, 0.5])] * (ufunc.nin - 1)) if ufunc.nin == 2 else None
-        assert table is None or table.shape == (2, 2)
+        with pytest.raises(ValueError, match="binary"):
+            ufunc.outer(*[np.ones(2)] * ufunc.nin)
 
 
 # --- Documentation -------------------------------------------------------------------------------------------------------
