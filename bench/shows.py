@@ -212,7 +212,7 @@ def _own_copy(mode="value"):
         return None
     import numba as compiler
 
-    from fastact.callables import Runner, _setup
+    from fastact.callables import Runner, set_up
 
     pointer = compiler.types.CPointer(compiler.types.float32)
 
@@ -231,7 +231,7 @@ def _own_copy(mode="value"):
 
     runner = Runner()
     record = fastact.get("relu").record
-    _setup(runner, record, mode, None)
+    set_up(runner, record, mode, None)
     cost = dispatch.measured(record, mode, "float32", "cython") or dispatch.UNMEASURED_NS
     runner.set_kernel(0, kernel.address, 0, cost)
     _KEEP.append(kernel)

@@ -12,12 +12,12 @@ import textwrap
 
 import numpy as np
 
-from . import dispatch
+from . import catalog, dispatch
 from .backends import cython
 from .errors import generator, truth
 from .pipeline import NUMBERS, as_array, axis_number, common, float_dtype, is_half, number, overlaps_itself, real_array, takes
 
-__all__ = ["gumbel_softmax", "hardmax", "log_softmax", "logsumexp", "maxout", "softmax", "softmin", "sparsemax"]
+__all__ = list(catalog.AXIS)
 
 # Nanoseconds an element on one thread, float32, data in cache: decides about threads.
 _NS = {"softmax": 0.25, "log_softmax": 0.25, "logsumexp": 0.2, "softmax_backward": 0.2, "log_softmax_backward": 0.2}

@@ -81,7 +81,7 @@ class _PythonRunner:
 Runner = _PythonRunner if cython.frontend is None else cython.frontend.Runner
 
 
-def _setup(runner, record, mode, general):
+def set_up(runner, record, mode, general):
     runner.setup(
         inputs=len(catalog.INPUTS[mode]),
         outputs=catalog.OUTPUTS[mode],
@@ -96,7 +96,7 @@ def _setup(runner, record, mode, general):
 
 def _install(runner, record, mode, precision, backend):
     """Put the kernels of a backend into a compiled runner."""
-    index = dispatch.PRECISIONS.index(precision)
+    index = dispatch.KERNEL_PRECISIONS.index(precision)
     cost = dispatch.measured(record, mode, precision, backend) or dispatch.UNMEASURED_NS
     address = {
         "cython": lambda varying: cython.kernel(record, mode, precision, varying),
@@ -152,8 +152,8 @@ def ufunc_of(record, mode, backend, full=False, accuracy="default"):
     """The NumPy ufunc of one mode over one backend; `full`: with the conventions as operands."""
     if backend != "numpy" and cython.frontend is not None:
         runner = Runner()
-        _setup(runner, record, mode, None)
-        for precision in dispatch.PRECISIONS:
+        set_up(runner, record, mode, None)
+        for precision in dispatch.KERNEL_PRECISIONS:
             _install(runner, record, mode, precision, backend)
         return _compiled_ufunc(runner, record, mode, full, accuracy)
     # Not by numba.vectorize: in place and backwards in memory, its loops free memory twice (Numba 0.68.1).
@@ -208,10 +208,10 @@ class Function(Runner):
         self._conventions = {p.name: p.default for p in record.accepted(mode) if p.convention}
         self._own = {}
         self._runners = {mode: self}
-        _setup(self, record, mode, self._general)
+        set_up(self, record, mode, self._general)
         if mode == "backward" and record.from_output is not None and cython.frontend is not None:
             runner = self._runners["backward_from_output"] = Runner()
-            _setup(runner, record, "backward_from_output", None)
+            set_up(runner, record, "backward_from_output", None)
             self.set_by_output(runner)
         self._refresh()
         dispatch.on_change(self._refresh)
@@ -224,7 +224,7 @@ class Function(Runner):
             self._kernels = {}
             return
         for mode, runner in self._runners.items():
-            for index, precision in enumerate(dispatch.PRECISIONS):
+            for index, precision in enumerate(dispatch.KERNEL_PRECISIONS):
                 choice = dispatch.choose(self.record, mode, precision, dispatch.get_global_backend())
                 if choice.backend != "numpy" and dispatch.ready(self.record, mode, precision, choice.backend):
                     _install(runner, self.record, mode, precision, choice.backend)
@@ -248,7 +248,7 @@ class Function(Runner):
         setting = dispatch.get_backend()
         choice = dispatch.choose(self.record, mode, "float32", setting).backend
         if choice == "numba" and not dispatch.ready(self.record, mode, "float32", "numba"):
-            warm(self.record, mode, dispatch.PRECISIONS)
+            warm(self.record, mode, dispatch.KERNEL_PRECISIONS)
             self._refresh()
         if setting == "auto" and cython.frontend is not None and choice != "numpy":
             return self._own_ufunc(mode, full, accuracy)

@@ -294,7 +294,7 @@ def known(name):
     return _plain(name) in _aliases()
 
 
-AXIS = ("gumbel_softmax", "hardmax", "log_softmax", "logsumexp", "maxout", "softmax", "softmin", "sparsemax")  # as `axis.__all__`
+AXIS = ("gumbel_softmax", "hardmax", "log_softmax", "logsumexp", "maxout", "softmax", "softmin", "sparsemax")  # functions of `axis`
 
 
 def _unknown(name):

@@ -14,7 +14,7 @@ SPAN = 30.0  # kinks and mistakes are looked for in [-SPAN, SPAN]
 # --- When a user makes one -----------------------------------------------------------------------------------------------
 
 
-def definition(name, value, slope, parameters, kinks, given):
+def checked_kinks(name, value, slope, parameters, kinks, given):
     """Look at a function and its derivative, as graphs; returns the kinks, or raises."""
 
     def both(x):
@@ -511,7 +511,7 @@ def check(activation):
     record = catalog.as_record(activation)
     both = values(record)
     problems = []
-    definition_ = getattr(record.formula, "custom", None)
+    definition = getattr(record.formula, "custom", None)
     x = np.unique(np.concatenate([np.linspace(-1000, 1000, 2001), np.linspace(-SPAN, SPAN, 6001)]))
     y, _ = both(x)
     kinks = []
@@ -521,7 +521,7 @@ def check(activation):
     fine = np.isfinite(y)
     a, b = np.polyfit(x[fine], y[fine], 1) if fine.sum() > 2 else (0.0, 0.0)
     linear = bool(fine.sum() > 2 and np.abs(y - a * x - b)[fine].max() < 1e-9 * (1 + np.abs(y[fine]).max()))
-    if linear and definition_ is not None:  # what the catalog has that is linear is meant to be
+    if linear and definition is not None:  # what the catalog has that is linear is meant to be
         problems.append(f"it is linear: {_tends(tuple(float(f'{v:.6g}') if abs(v) > 1e-9 else 0.0 for v in (a, b)))}")
     difference = _difference(both, record.kinks)
     try:
@@ -534,8 +534,8 @@ def check(activation):
     def computed(x, dtype):
         return single(x) if dtype == "float32" else both(x)
 
-    if definition_ is not None and definition_.value is not None:
-        graphs = [definition_.value, definition_.derivative]
+    if definition is not None and definition.value is not None:
+        graphs = [definition.value, definition.derivative]
         borders += _borders(graphs, parameters)
         found = tail_findings(computed, lambda x: tracing.evaluate(graphs, x, parameters))
     else:
@@ -580,8 +580,8 @@ def _measured(record, parameters):
         return None
     from .callables import own
 
-    definition_ = getattr(record.formula, "custom", None)
-    if definition_ is not None and definition_.value is None:
+    definition = getattr(record.formula, "custom", None)
+    if definition is not None and definition.value is None:
         return None
     rng = np.random.default_rng(1)
     x = np.unique(np.concatenate([rng.uniform(-20, 20, 60), rng.normal(0, 1.5, 40)])).astype(np.float32)
@@ -597,7 +597,7 @@ def _measured(record, parameters):
     ]
     with mpmath.workprec(160):
         single = {k: mpmath.mpf(float(np.float32(v))) for k, v in parameters.items()}
-        function = _exactly(record, definition_, single, mpmath)
+        function = _exactly(record, definition, single, mpmath)
         for i, v in enumerate(x):
             try:
                 exact = function(mpmath.mpf(float(v)))
@@ -611,7 +611,7 @@ def _measured(record, parameters):
     return tuple(worst)
 
 
-def _exactly(record, definition_, parameters, mpmath):
+def _exactly(record, definition, parameters, mpmath):
     """``x -> (value, derivative)`` in mpmath."""
     listed = ("exp", "expm1", "log", "log1p", "erf", "erfc", "sin", "cos", "atan", "tanh", "sinh", "cosh", "sqrt", "sign", "pi")
     names = {n: getattr(mpmath, n) for n in listed}
@@ -619,7 +619,7 @@ def _exactly(record, definition_, parameters, mpmath):
     def of_record(r, x, given):
         return eval(r.definition, {"__builtins__": {"abs": abs, "min": min, "max": max}, **names}, {"x": x, **given})
 
-    if definition_ is None:
+    if definition is None:
 
         def built_in(x):
             return of_record(record, x, parameters), mpmath.diff(lambda t: of_record(record, t, parameters), x)
@@ -637,10 +637,10 @@ def _exactly(record, definition_, parameters, mpmath):
     own = {
         "abs": abs, "neg": lambda a: -a, "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b,
         "max": max, "min": min, "and": lambda a, b: a and b, "or": lambda a, b: a or b, "not": lambda a: not a, "select": lambda c, a, b: a if c else b, "hypot1": lambda a: mpmath.sqrt(1 + a * a), "power": mpmath.power,
-        **tracing._COMPARE,
+        **tracing.COMPARE,
         **names,
     }  # fmt: skip
-    nodes = tracing.ordered([definition_.value, definition_.derivative])
+    nodes = tracing.ordered([definition.value, definition.derivative])
 
     def custom(x):
         made = {}
@@ -656,6 +656,6 @@ def _exactly(record, definition_, parameters, mpmath):
                 made[node] = formula(*node.value[:2], *args)
             else:
                 made[node] = own[node.op](*args)
-        return made[definition_.value], made[definition_.derivative]
+        return made[definition.value], made[definition.derivative]
 
     return custom

@@ -116,7 +116,7 @@ def activation(function=None, *, name=None, derivative=None, kinks=(), paper="",
         raise TypeError(f"function: expected a function of x, such as lambda x: x * fastact.sigmoid(x), not {function!r}")
     function, parameters = _plain(function, "function")
     name = _named(function, name)
-    _known(parameters, name)
+    _refuse_names(parameters, name)
     try:
         return _from_function(function, parameters, name, derivative, kinks, paper, check)
     except RecursionError:
@@ -141,7 +141,7 @@ def _from_function(function, parameters, name, derivative, kinks, paper, check):
         slope = _followed(derived, graph, {p: parameters[p] for p in own}, f"the derivative of {name}")
     kinks = tuple(float(k) for k in kinks)
     if check:
-        kinks = checking.definition(name, value, slope, parameters, kinks, derivative is not None)
+        kinks = checking.checked_kinks(name, value, slope, parameters, kinks, derivative is not None)
     elif not tracing.depends(value):
         raise LinearActivationError(f"{name} is a constant: it does not depend on x")
     roots = _safe(value, slope, parameters)
@@ -248,7 +248,7 @@ def _named(function, name):
     raise ActivationError(f"name: {chosen!r} is fastact.{taken.name} already; give another one, such as name='my_{chosen}'")
 
 
-def _known(parameters, name):
+def _refuse_names(parameters, name):
     taken = {
         "x", "out", "grad_output", "output", "where", "casting", "order", "dtype", "subok", "signature", "accuracy", "parameters", name,
     }  # fmt: skip

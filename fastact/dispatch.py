@@ -17,7 +17,7 @@ from .backends import cython, numba, numpy
 
 BACKENDS = {"cython": cython, "numba": numba, "numpy": numpy}
 CHOICES = ("auto", *BACKENDS)
-PRECISIONS = (*catalog.DTYPES, *language.REDUCED)  # what kernels are made in, in the front end's order
+KERNEL_PRECISIONS = (*catalog.DTYPES, *language.REDUCED)  # what kernels are made in, in the front end's order
 UNMEASURED_NS = 0.3  # per element, of a kernel that the tuning table does not know
 
 _backend = "auto"

@@ -117,7 +117,7 @@ class Graph:
     def truth(self, node):
         """True or False where a condition is the same for every x, else None."""
         if node.op in COMPARISONS and all(a.op == "const" for a in node.args):
-            return bool(_COMPARE[node.op](*[a.value for a in node.args]))
+            return bool(COMPARE[node.op](*[a.value for a in node.args]))
         return None
 
     # Operations, with what is known about them. What would round differently is left as it was written.
@@ -643,7 +643,7 @@ class Node:
 
 # --- Functions by name: NumPy's ufuncs, math's and fastact.math's --------------------------------------------------------
 
-_COMPARE = {
+COMPARE = {
     "lt": lambda a, b: a < b, "le": lambda a, b: a <= b, "gt": lambda a, b: a > b, "ge": lambda a, b: a >= b, "eq": lambda a, b: a == b,
     "ne": lambda a, b: a != b,
 }  # fmt: skip
@@ -1258,7 +1258,7 @@ def evaluate(roots, x, parameters, dtype="float64", strict=False):
 _OPERATIONS = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "neg": np.negative, "abs": np.abs, "sqrt": np.sqrt,
     "max": language.maximum, "min": language.minimum, "select": np.where, "and": np.logical_and, "or": np.logical_or, "not": np.logical_not,
-    "copysign": np.copysign, "power": np.power, **_COMPARE,
+    "copysign": np.copysign, "power": np.power, **COMPARE,
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import bench, catalog, dispatch
 from .backends import cython, numba
-from .callables import Runner, _setup, get, warm
+from .callables import Runner, get, set_up, warm
 
 BLOCK_BYTES = 16_384  # of each operand: all of them together stay in the first-level cache
 REPEATS = 7
@@ -32,7 +32,7 @@ def levels():
 def _runner(record, mode, precision, address):
     """A callable over one kernel that never uses threads."""
     runner = Runner()
-    _setup(runner, record, mode, None)
+    set_up(runner, record, mode, None)
     runner.set_kernel(catalog.DTYPES.index(precision), address, 0, 1e-9)  # as good as free, so that no size is worth a second thread
     return runner
 

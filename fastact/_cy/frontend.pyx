@@ -141,7 +141,7 @@ cdef enum:
     HIGH
     ROWS
 cdef int ITEMSIZE[5]
-cdef int PRECISION[5]  # in dispatch.PRECISIONS: float32, float64, and those with fewer digits, half and single
+cdef int PRECISION[5]  # in dispatch.KERNEL_PRECISIONS: float32, float64, and those with fewer digits, half and single
 cdef int WIDE[5]  # whether float64 is computed in, and not float32
 cdef int FORMAT[5]  # in `formats`; below 0: nothing is converted
 ITEMSIZE[:] = [4, 8, 2, 2, 4]

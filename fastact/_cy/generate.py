@@ -142,7 +142,7 @@ def kernel(record, mode, precision, varying, writer, level=None):
         fission = None if varying or mode not in WANTED else translate.fission(writer, function, WANTED[mode], level)
         if not fission:
             return plain
-        parted.append(_Parted(writer, fission, mode, name, len(parted)))
+        parted.append(_Fissioned(writer, fission, mode, name, len(parted)))
         return [*parted[-1].lines(arguments), *plain]
 
     faster, body = record.at_defaults(mode, writer.precision), []
@@ -159,16 +159,16 @@ def kernel(record, mode, precision, varying, writer, level=None):
 
 
 WANTED = {"value": (0,), "grad": (1,), "value_and_grad": (0, 1), "backward": (1,)}  # which of a formula's results a mode needs
-TURN = 256  # elements: few enough for all that is kept to stay in the cache of the first level
+STRIP = 256  # elements (strip mining): few enough for all that is kept to stay in the cache of the first level
 
 
-class _Parted:
-    """A formula's loop as two, by turns: the first keeps what the second goes on with."""
+class _Fissioned:
+    """A formula's loop as two, strip by strip: the first keeps what the second goes on with."""
 
     def __init__(self, writer, parts, mode, name, number):
         self.mode, self.first, self.rest = mode, f"first{number}_{name}", f"rest{number}_{name}"
         self.found, self.kept = ([f"{what}{number}_{kept}" for kept in parts.kept] for what in ("found", "kept"))
-        self.declared = [*self.found, *(f"{kept}[{TURN}]" for kept in self.kept)]
+        self.declared = [*self.found, *(f"{kept}[{STRIP}]" for kept in self.kept)]
         results = dict(zip(WANTED[mode], parts.results, strict=True))
         self.functions = [
             writer.compose(self.first, parts.arguments, parts.first, parts.kept),
@@ -176,7 +176,7 @@ class _Parted:
         ]
 
     def lines(self, parameters):
-        """The loops over whole turns, which leave in `at` where they ended."""
+        """The loops over whole strips, which leave in `at` where they ended."""
         arguments = ", ".join(["x[at + i]", *parameters])
         call = f"{self.rest}({', '.join([arguments, *(f'{kept}[i]' for kept in self.kept)])})"
         first = [
@@ -184,8 +184,8 @@ class _Parted:
             *[f"{k}[i] = {f}" for k, f in zip(self.kept, self.found, strict=True)],
         ]
         rest = [line.replace("y[i]", "y[at + i]").replace("z[i]", "z[at + i]") for line in catalog.statements(self.mode, call)]
-        over = f"for i in range({TURN}):"
-        return [f"while at <= n - {TURN}:", *_indented([over, *_indented(first), over, *_indented(rest), f"at += {TURN}"])]
+        over = f"for i in range({STRIP}):"
+        return [f"while at <= n - {STRIP}:", *_indented([over, *_indented(first), over, *_indented(rest), f"at += {STRIP}"])]
 
 
 def _indented(lines):
