@@ -25,8 +25,6 @@ constexpr int MAX_OPERANDS = 2 + MAX_PARAMETERS + 2;
 
 // ---- threads over a range --------------------------------------------------------------------------------------------
 
-constexpr intptr_t CHUNKS_PER_THREAD = 4;           // evens out what a busy neighbour takes
-constexpr double CHUNK_NS = 1000;                   // a claim and a count cost some 100 ns when lines travel between cores
 constexpr intptr_t MAX_CHUNK_BYTES = 1 << 20;
 
 // Calls range(begin, end) over 0 ... n, on several threads where it pays. Inner boundaries are `first` plus multiples of `unit`.
@@ -93,7 +91,6 @@ void put_block(char *to, const char *from, size_t bytes, bool stream, Next next 
 // the last of this block and the first of the next (1 M float16, one thread: relu 70 us, 90 with short blocks; sigmoid 255, 272 with
 // long ones).
 constexpr intptr_t CONVERT_BLOCK = 4096, SHORT_BLOCK = 1024;
-constexpr intptr_t PAD = 192;   // bytes between blocks: loads and stores a multiple of 4096 apart wait for each other
 
 enum class Store { direct, staged, streamed };
 
@@ -209,8 +206,6 @@ namespace {
 
 // ---- any layout ------------------------------------------------------------------------------------------------------
 
-constexpr intptr_t BLOCK_BYTES = 4096;     // of each operand: all of them together stay in the first-level cache
-constexpr intptr_t LONG_ROW = 128;         // elements; shorter rows share a block
 constexpr double MOVE_NS = 0.3;            // gathering or scattering one element
 
 // Between a block and memory: `rows` rows of `count` elements, as they are in memory.
@@ -254,7 +249,6 @@ struct Operand {
     intptr_t itemsize;      // in memory
 };
 
-// Dimension 0 is the innermost here. Indices are flat, in the order of the dimensions.
 struct Loop {
     const Plan &plan;
     int ndim, operands;
@@ -266,7 +260,6 @@ struct Loop {
     Loop(const Plan &p, int nd, const intptr_t *lengths, char *const *data, const intptr_t *const *strides);
     int outputs_at() const { return plan.inputs + plan.parameters; }
     bool contiguous() const;
-    void coalesce();
     void prepare();
     void operator()(intptr_t begin, intptr_t end) const;
     void block(intptr_t begin, intptr_t *at, intptr_t count) const;
@@ -275,7 +268,7 @@ struct Loop {
 };
 
 Loop::Loop(const Plan &p, int nd, const intptr_t *lengths, char *const *data, const intptr_t *const *strides)
-    : plan(p), ndim(0), operands(p.inputs + p.parameters + p.outputs) {
+    : plan(p), operands(p.inputs + p.parameters + p.outputs) {
     for (int k = 0; k < operands; k++) {
         Operand &o = operand[k];
         const bool parameter = k >= p.inputs && k < outputs_at();
@@ -286,45 +279,7 @@ Loop::Loop(const Plan &p, int nd, const intptr_t *lengths, char *const *data, co
         o.load = o.itemsize == 2 ? load<uint16_t> : o.itemsize == 4 ? load<uint32_t> : load<uint64_t>;
         o.store = o.itemsize == 2 ? store<uint16_t> : o.itemsize == 4 ? store<uint32_t> : store<uint64_t>;
     }
-    for (int d = nd - 1; d >= 0; d--) {
-        if (lengths[d] == 1) continue;
-        for (int k = 0; k < operands; k++) operand[k].strides[ndim] = strides[k][d];
-        shape[ndim++] = lengths[d];
-    }
-    if (!ndim) {
-        for (int k = 0; k < operands; k++) operand[k].strides[0] = 0;
-        shape[ndim++] = 1;
-    }
-}
-
-// Forwards through the first output, its smallest strides innermost, and as few dimensions as will do.
-void Loop::coalesce() {
-    const int out = outputs_at();
-    for (int d = 0; d < ndim; d++) {
-        if (operand[out].strides[d] >= 0) continue;
-        for (int k = 0; k < operands; k++) {
-            operand[k].data += (shape[d] - 1) * operand[k].strides[d];
-            operand[k].strides[d] = -operand[k].strides[d];
-        }
-    }
-    auto swap = [&](int a, int b) {
-        std::swap(shape[a], shape[b]);
-        for (int k = 0; k < operands; k++) std::swap(operand[k].strides[a], operand[k].strides[b]);
-    };
-    for (int d = 1; d < ndim; d++)   // by insertion: stable, and mostly sorted already
-        for (int i = d; i > 0 && operand[out].strides[i] < operand[out].strides[i - 1]; i--) swap(i, i - 1);
-    int last = 0;
-    for (int d = 1; d < ndim; d++) {
-        bool joins = true;
-        for (int k = 0; k < operands && joins; k++) joins = operand[k].strides[d] == operand[k].strides[last] * shape[last];
-        if (joins) {
-            shape[last] *= shape[d];
-        } else {
-            shape[++last] = shape[d];
-            for (int k = 0; k < operands; k++) operand[k].strides[last] = operand[k].strides[d];
-        }
-    }
-    ndim = last + 1;
+    ndim = coalesce(take_shape(nd, lengths, strides, shape, operand, operands), shape, operand, operands, outputs_at());
 }
 
 // Which operands the kernel can have straight from memory, and how blocks lie.
@@ -334,11 +289,7 @@ void Loop::prepare() {
     uniform = true;
     for (int k = 0; k < operands; k++) {
         Operand &o = operand[k];
-        intptr_t size = o.itemsize, aligned = reinterpret_cast<intptr_t>(o.data);
-        for (int d = 0; d < ndim; d++) aligned |= o.strides[d];
-        o.stretch = 1;
-        for (int d = 0; d < ndim && o.strides[d] == size; size *= shape[d], d++) o.stretch *= shape[d];
-        if (aligned % o.itemsize) o.stretch = 0;
+        o.stretch = stretch_of(o.data, o.strides, o.itemsize, shape, ndim);
         if (k < plan.inputs || k >= out) continue;
         for (int d = 0; d < (by_row ? 1 : ndim); d++) uniform &= o.strides[d] == 0;
         // kernels may write onto x and z, not onto parameters; and several parameters must lie in one piece
@@ -440,8 +391,7 @@ void Loop::operator()(intptr_t begin, intptr_t end) const {
         for (int k = 0; k < plan.inputs && direct && ndim > 1; k++)
             if (jumps_by_row(operand[k].strides, shape[0], operand[k].itemsize)) jumps |= 1u << k;
     }
-    intptr_t rest = begin;
-    for (int d = 0; d < ndim; d++) at[d] = rest % shape[d], rest /= shape[d];
+    coordinates(begin, shape, ndim, at);
     while (begin < end) {
         intptr_t count = std::min(most, end - begin);
         if (by_row) count = std::min(count, shape[0] - at[0]);
@@ -453,11 +403,7 @@ void Loop::operator()(intptr_t begin, intptr_t end) const {
         }
         block(begin, at, count);
         begin += count;
-        at[0] += count;
-        for (int d = 0; d < ndim - 1 && at[d] >= shape[d]; d++) {
-            at[d + 1] += at[d] / shape[d];
-            at[d] %= shape[d];
-        }
+        advance(count, shape, ndim, at);
     }
 }
 
@@ -468,7 +414,6 @@ void run_strided(const Plan &plan, int ndim, const intptr_t *shape, char *const 
     for (int d = 0; d < ndim; d++) n *= shape[d];
     if (n == 0) return;
     Loop loop(plan, ndim, shape, data, strides);
-    loop.coalesce();
     loop.prepare();
     const int out = loop.outputs_at(), size = plan.itemsize;
     if (loop.contiguous()) {

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "flags.hpp"
 #include "pool.hpp"
@@ -33,6 +34,80 @@ void set_converters(int format, convert_fn widen, convert_fn narrow);
 constexpr int MAX_PARAMETERS = 8;
 constexpr int MAX_ARRAYS = 3;        // one input and two outputs, or the other way round
 constexpr int MAX_DIMENSIONS = 64;   // as in NumPy 2
+
+// How work is shared out and blocks lie, for the executor, pipelines and rows alike.
+constexpr intptr_t CHUNKS_PER_THREAD = 4;    // evens out what a busy neighbour takes
+constexpr double CHUNK_NS = 1000;            // a claim and a count cost some 100 ns when lines travel between cores
+constexpr intptr_t BLOCK_BYTES = 4096;       // of each operand: all of them together stay in the first-level cache
+constexpr intptr_t PAD = 192;                // bytes between blocks: loads and stores a multiple of 4096 apart wait for each other
+constexpr intptr_t LONG_ROW = 128;           // elements; shorter rows share a block
+
+// Operands of one shape in memory: structs with `data` and `strides`. Dimension 0 is the innermost here; flat indices are in the order of the
+// dimensions.
+
+// Takes over a shape and strides in NumPy's order, without dimensions of length 1; returns how many are left, 1 at least.
+template <class Operand>
+int take_shape(int ndim, const intptr_t *lengths, const intptr_t *const *strides, intptr_t *shape, Operand *operand, int operands) {
+    int left = 0;
+    for (int d = ndim - 1; d >= 0; d--) {
+        if (lengths[d] == 1) continue;
+        for (int k = 0; k < operands; k++) operand[k].strides[left] = strides[k][d];
+        shape[left++] = lengths[d];
+    }
+    if (left) return left;
+    for (int k = 0; k < operands; k++) operand[k].strides[0] = 0;
+    shape[0] = 1;
+    return 1;
+}
+
+// Forwards through operand `out`, its smallest strides innermost, and in as few dimensions as will do; returns how many.
+template <class Operand>
+int coalesce(int ndim, intptr_t *shape, Operand *operand, int operands, int out) {
+    for (int d = 0; d < ndim; d++) {
+        if (operand[out].strides[d] >= 0) continue;
+        for (int k = 0; k < operands; k++) {
+            operand[k].data += (shape[d] - 1) * operand[k].strides[d];
+            operand[k].strides[d] = -operand[k].strides[d];
+        }
+    }
+    for (int d = 1; d < ndim; d++)   // by insertion: stable, and mostly sorted already
+        for (int i = d; i > 0 && operand[out].strides[i] < operand[out].strides[i - 1]; i--) {
+            std::swap(shape[i], shape[i - 1]);
+            for (int k = 0; k < operands; k++) std::swap(operand[k].strides[i], operand[k].strides[i - 1]);
+        }
+    int last = 0;
+    for (int d = 1; d < ndim; d++) {
+        bool joins = true;
+        for (int k = 0; k < operands && joins; k++) joins = operand[k].strides[d] == operand[k].strides[last] * shape[last];
+        if (joins) {
+            shape[last] *= shape[d];
+            continue;
+        }
+        shape[++last] = shape[d];
+        for (int k = 0; k < operands; k++) operand[k].strides[last] = operand[k].strides[d];
+    }
+    return last + 1;
+}
+
+// How many elements lie side by side, from every multiple of it on; 0 where one is misaligned.
+inline intptr_t stretch_of(const char *data, const intptr_t *strides, intptr_t itemsize, const intptr_t *shape, int ndim) {
+    intptr_t aligned = reinterpret_cast<intptr_t>(data), size = itemsize, stretch = 1;
+    for (int d = 0; d < ndim; d++) aligned |= strides[d];
+    for (int d = 0; d < ndim && strides[d] == size; size *= shape[d], d++) stretch *= shape[d];
+    return aligned % itemsize ? 0 : stretch;
+}
+
+inline void coordinates(intptr_t index, const intptr_t *shape, int ndim, intptr_t *at) {
+    for (int d = 0; d < ndim; d++) at[d] = index % shape[d], index /= shape[d];
+}
+
+inline void advance(intptr_t count, const intptr_t *shape, int ndim, intptr_t *at) {
+    at[0] += count;
+    for (int d = 0; d < ndim - 1 && at[d] >= shape[d]; d++) {
+        at[d + 1] += at[d] / shape[d];
+        at[d] %= shape[d];
+    }
+}
 
 // What the executor must know of one (activation, mode, precision).
 struct Plan {

@@ -7,13 +7,10 @@ namespace fastact {
 
 namespace {
 
-constexpr intptr_t BLOCK_BYTES = 4096;       // of each register: all of them together stay in the first-level cache
-constexpr intptr_t STREAM_BYTES = 2048;      // the same where results go around the cache (16 M float32 swiglu: 3.8 ms, else 4.6)
+constexpr intptr_t STREAM_BYTES = 2048;      // of a block where results go around the cache (16 M float32 swiglu: 3.8 ms, else 4.6)
 // Of a block, what all steps pass before the next. Many arrays gain by short ones (1 M float32, swiglu's gradients: 610 us, with whole
 // blocks 900), few by fewer calls.
 constexpr intptr_t STRETCH_BYTES = 2048, SHORT_STRETCH_BYTES = 1024, FEW_ARRAYS = 3;
-constexpr intptr_t PAD = 192;                // between registers: addresses a multiple of 4096 apart wait for each other
-constexpr intptr_t LONG_ROW = 128;           // elements; shorter rows share a block
 constexpr intptr_t PIECE = 16384;            // elements that are worth a claim by a thread
 constexpr intptr_t MOST_PIECES = 4096, MOST_SUMS = 64;
 constexpr intptr_t ARENA = (MAX_REGISTERS + MAX_PARAMETERS) * (BLOCK_BYTES + PAD);
@@ -51,7 +48,6 @@ struct Work {
     alignas(64) char arena[ARENA];   // of which only what is used is touched
 };
 
-// Dimension 0 is the innermost. Indices are flat, in the order of the dimensions.
 struct Sweep {
     const Pipeline &pipe;
     const double *constants;
@@ -81,46 +77,9 @@ struct Sweep {
                               : half                 ? move<uint16_t>
                                                      : move<uint8_t>;
         }
-        for (int d = nd - 1; d >= 0; d--) {
-            n *= lengths[d];
-            if (lengths[d] == 1) continue;
-            for (int k = 0; k < operands; k++) operand[k].strides[ndim] = strides[k][d];
-            shape[ndim++] = lengths[d];
-        }
-        if (!ndim) {
-            for (int k = 0; k < operands; k++) operand[k].strides[0] = 0;
-            shape[ndim++] = 1;
-        }
-    }
-
-    // The first output's smallest strides innermost, and as few dimensions as will do.
-    void coalesce() {
+        for (int d = 0; d < nd; d++) n *= lengths[d];
         for (int k = first_sum; k < operands; k++) sum_base[k] = operand[k].data;
-        const Operand &out = operand[first_output];
-        for (int d = 0; d < ndim; d++) {
-            if (out.strides[d] >= 0) continue;
-            for (int k = 0; k < operands; k++) {
-                operand[k].data += (shape[d] - 1) * operand[k].strides[d];
-                operand[k].strides[d] = -operand[k].strides[d];
-            }
-        }
-        for (int d = 1; d < ndim; d++)
-            for (int i = d; i > 0 && out.strides[i] < out.strides[i - 1]; i--) {
-                std::swap(shape[i], shape[i - 1]);
-                for (int k = 0; k < operands; k++) std::swap(operand[k].strides[i], operand[k].strides[i - 1]);
-            }
-        int last = 0;
-        for (int d = 1; d < ndim; d++) {
-            bool joins = true;
-            for (int k = 0; k < operands && joins; k++) joins = operand[k].strides[d] == operand[k].strides[last] * shape[last];
-            if (joins) {
-                shape[last] *= shape[d];
-                continue;
-            }
-            shape[++last] = shape[d];
-            for (int k = 0; k < operands; k++) operand[k].strides[last] = operand[k].strides[d];
-        }
-        ndim = last + 1;
+        if (n) ndim = coalesce(take_shape(nd, lengths, strides, shape, operand, operands), shape, operand, operands, first_output);
     }
 
     void prepare(bool in_place, bool fresh) {
@@ -132,11 +91,7 @@ struct Sweep {
         const intptr_t limit = get_stream_bytes();
         for (int k = 0; k < first_sum; k++) {
             Operand &o = operand[k];
-            intptr_t side = o.size, aligned = reinterpret_cast<intptr_t>(o.data);
-            for (int d = 0; d < ndim; d++) aligned |= o.strides[d];
-            o.stretch = 1;
-            for (int d = 0; d < ndim && o.strides[d] == side; side *= shape[d], d++) o.stretch *= shape[d];
-            if (aligned % o.size || o.format) o.stretch = 0;
+            o.stretch = o.format ? 0 : stretch_of(o.data, o.strides, o.size, shape, ndim);
             if (k >= first_output) bytes += n * o.size, whole &= o.stretch == n;
             o.constant = true;
             for (int d = 0; d < ndim; d++) o.constant &= o.strides[d] == 0;
@@ -316,18 +271,14 @@ struct Sweep {
         start(work);
         intptr_t begin = p * step;
         const intptr_t end = p == pieces - 1 ? n : begin + step, most = (streamed && !pipe.sums ? STREAM_BYTES : BLOCK_BYTES) / pipe.plan.itemsize;
-        intptr_t at[MAX_DIMENSIONS], rest = begin;
-        for (int d = 0; d < ndim; d++) at[d] = rest % shape[d], rest /= shape[d];
+        intptr_t at[MAX_DIMENSIONS];
+        coordinates(begin, shape, ndim, at);
         while (begin < end) {
             intptr_t count = std::min(most, end - begin);
             if (by_row) count = std::min(count, shape[0] - at[0]);
             block(begin, at, count, work, begin + count == end);
             begin += count;
-            at[0] += count;
-            for (int d = 0; d < ndim - 1 && at[d] >= shape[d]; d++) {
-                at[d + 1] += at[d] / shape[d];
-                at[d] %= shape[d];
-            }
+            advance(count, shape, ndim, at);
         }
         if (streamed) stream_done();
     }
@@ -349,7 +300,6 @@ void run_pipeline(const Pipeline &pipeline, int ndim, const intptr_t *shape, cha
     sweep.totals = work;
     sweep.sum_sizes = sum_sizes;
     for (int k = 0; k < pipeline.sums; k++) sweep.sum_size += sum_sizes[k];
-    sweep.coalesce();
     sweep.prepare(in_place, fresh);
     const intptr_t most = pipeline_pieces(sweep.n, sweep.sum_size);
     sweep.step = (sweep.n / most + LINE - 1) / LINE * LINE;

@@ -20,10 +20,9 @@ constexpr intptr_t MANY = 16384;            // elements of a call of `rows` stra
 constexpr intptr_t TOGETHER = 2048;         // elements of the rows that one call of `rows` gets: they stay in the first-level cache
 constexpr intptr_t FEW = 8;                 // fewer columns side by side would leave most of the lanes idle
 constexpr intptr_t NARROW = 4096;           // longer rows are not copied into blocks of columns, which would leave the cache
-constexpr intptr_t CHUNKS_PER_THREAD = 4;
-constexpr double CHUNK_NS = 1000;
 
-intptr_t rounded(intptr_t bytes) { return (bytes + 127) / 64 * 64; }
+// Whole lines of the cache, and one of padding.
+intptr_t padded(intptr_t bytes) { return (bytes + 2 * LINE - 1) / LINE * LINE; }
 
 // ---- between memory and a block --------------------------------------------------------------------------------------
 
@@ -167,7 +166,7 @@ class Rows {
     }
 
     intptr_t slot_bytes() const { return SCRATCHES * block_bytes(); }
-    intptr_t block_bytes() const { return rounded(longest * size * (beside && longest <= NARROW ? LANES : together) + LANES * 8); }
+    intptr_t block_bytes() const { return padded(longest * size * (beside && longest <= NARROW ? LANES : together) + LANES * 8); }
 
     // One row's numbers, from wherever they are.
     const char *fetch(int k, const char *from, intptr_t n, const Scratch &s, char *block) const {
