@@ -595,6 +595,30 @@ def test_settings_change_while_threads_call(record):
         raise errors[0]
 
 
+@pytest.mark.skipif(len(support.COMPILED) < 2, reason="there is but one compiled backend")
+def test_the_backend_changes_while_a_call_runs(many_threads):
+    """Of kernels for half precision some convert by themselves: one taken for the other would reach beyond the arrays."""
+    f, x = fastact.gelu, np.linspace(-8, 8, 1_000_003).astype(np.float16)
+    fastact.warmup("gelu", dtype="float16", mode="value", backend="numba")
+    expected, stop = f(x).astype(np.float32), threading.Event()
+
+    def change():
+        for backend in itertools.cycle(support.COMPILED):
+            if stop.wait(0.0003):
+                return
+            fastact.set_backend(backend)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for call in (f, f.ufunc):
+            for _ in range(40):
+                np.testing.assert_allclose(call(x).astype(np.float32), expected, atol=0.01)
+    finally:
+        stop.set()
+        thread.join()
+
+
 def test_interpreter_ends_quietly():
     code = (
         "import numpy as np, fastact\nfastact.set_num_threads(4)\nx = np.ones(2_000_003, np.float32)\n"

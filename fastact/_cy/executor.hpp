@@ -166,9 +166,12 @@ inline void run(const Plan &plan, const void *x, void *y, void *z, const void *p
 // share memory with an input only element by element (same address, same strides).
 void run_strided(const Plan &plan, int ndim, const intptr_t *shape, char *const *data, const intptr_t *const *strides);
 
+// A plan that is equal to this one, never changes and is never freed: a run goes on with what it began with, whatever is decided meanwhile.
+const Plan *kept(const Plan &plan);
+
 // A NumPy ufunc's inner loop (PyUFuncGenericFunction); `data` is a UfuncData. Leaves the floating-point flags as it found them.
 struct UfuncData {
-    Plan plan;
+    std::atomic<const Plan *> plan;
     int given;                      // how many of the parameters are operands; the others are
     double rest[MAX_PARAMETERS];    // rest[given] ... rest[parameters - 1]
 };

@@ -38,8 +38,8 @@ cdef extern from "executor.hpp" namespace "fastact" nogil:
         bint converted
         bint direct
         const Format *format[3]
+    const Plan *c_kept "fastact::kept"(const Plan &) except +
     cdef struct UfuncData:
-        Plan plan
         int given
         double rest[8]
     void c_run "fastact::run"(const Plan &, const void *, void *, void *, const void *, intptr_t, bint) noexcept
@@ -57,6 +57,14 @@ cdef extern from "executor.hpp" namespace "fastact" nogil:
     void set_thread_thresholds_ns(double, double)
     double get_hot_threshold_ns()
     double get_cold_threshold_ns()
+
+cdef extern from *:
+    """
+    static inline const fastact::Plan *fastact_plan_of(const fastact::UfuncData &data) { return data.plan.load(std::memory_order_acquire); }
+    static inline void fastact_set_plan(fastact::UfuncData &data, const fastact::Plan *plan) { data.plan.store(plan, std::memory_order_release); }
+    """
+    const Plan *plan_of "fastact_plan_of"(const UfuncData &) noexcept nogil
+    void set_plan "fastact_set_plan"(UfuncData &, const Plan *) noexcept
 
 cdef extern from "numpy/arrayobject.h":
     void *PyArray_Type_pointer "&PyArray_Type"
@@ -178,7 +186,7 @@ cdef class Runner:
     cdef double defaults[8]
     cdef bint fast[4]  # by precision: whether calls may be quick
     cdef bint has[4]  # whether there is a kernel
-    cdef int inputs, outputs, positional, accepted
+    cdef int inputs, outputs, parameters, positional, accepted
     cdef unsigned nonnegative  # bit j: parameter j must not be negative (the derivative from the output)
     cdef tuple names  # the parameters that a call of this mode accepts, positional ones first
     cdef Runner by_output  # backward only: what serves output=
@@ -192,9 +200,10 @@ cdef class Runner:
     def setup(self, inputs, outputs, names, positional, accepted, defaults, nonnegative, general):
         """Describe the mode. `names` and `defaults` list all parameters of the kernel, `accepted` of them may be given in a call."""
         cdef int i, j, k
+        cdef Plan plan
         if len(names) > MAX_PARAMETERS:
             raise ValueError(f"names: an activation has at most {MAX_PARAMETERS} parameters, not {len(names)}")
-        self.inputs, self.outputs, self.positional, self.accepted = inputs, outputs, positional, accepted
+        self.inputs, self.outputs, self.parameters, self.positional, self.accepted = inputs, outputs, len(names), positional, accepted
         self.names = tuple([sys.intern(name) for name in names])
         self.general = general
         self.nonnegative = 0
@@ -203,17 +212,21 @@ cdef class Runner:
         for i in range(ROWS):
             for j in range(len(names)):
                 self.defaults[j] = self.public_data[i].rest[j] = self.full_data[i].rest[j] = defaults[j]
-            self.public_data[i].plan.itemsize = 4 << WIDE[i]
-            self.public_data[i].plan.inputs = inputs
-            self.public_data[i].plan.outputs = outputs
-            self.public_data[i].plan.parameters = len(names)
-            self.public_data[i].plan.converted = FORMAT[i] >= 0
+            plan.kernel = plan.varying = NULL
+            plan.itemsize, plan.inputs, plan.outputs, plan.parameters = 4 << WIDE[i], inputs, outputs, len(names)
+            plan.ns_per_element, plan.converted, plan.direct = 0, FORMAT[i] >= 0, False
             for k in range(MAX_ARRAYS):
-                self.public_data[i].plan.format[k] = format_of(i)
-            self.full_data[i].plan = self.public_data[i].plan
+                plan.format[k] = format_of(i)
+            self.set_plan_of(i, plan)
             self.public_data[i].given = positional
             self.full_data[i].given = len(names)
         fastact_enable_vectorcall(type(self), <char *>&self.vectorcall - <char *><void *>self)
+
+    cdef int set_plan_of(self, int row, const Plan &plan) except -1:
+        cdef const Plan *made = c_kept(plan)
+        set_plan(self.public_data[row], made)
+        set_plan(self.full_data[row], made)
+        return 0
 
     def set_by_output(self, Runner runner):
         """What serves ``output=`` in place of ``x``."""
@@ -221,15 +234,15 @@ cdef class Runner:
 
     def set_kernel(self, int precision, size_t kernel, size_t varying, double ns_per_element, bint direct=False):
         """Use these kernels for a precision, by its number; no kernel: every call takes the general path. `direct`: they convert by themselves."""
-        cdef Plan *plan
+        cdef Plan plan
         cdef int i
         for i in range(ROWS):
             if PRECISION[i] == precision:
-                plan = &self.public_data[i].plan
+                plan = plan_of(self.public_data[i])[0]
                 plan.kernel, plan.varying = <kernel_fn>kernel, <kernel_fn>varying
                 plan.direct = direct
                 plan.ns_per_element = ns_per_element + (CONVERT_NS if plan.converted else 0)
-                self.full_data[i].plan = plan[0]
+                self.set_plan_of(i, plan)
         self.fast[precision] = self.has[precision] = kernel != 0
 
     def set_fast(self, int precision, bint on):
@@ -302,7 +315,7 @@ cdef PyObject *call(PyObject *callable, PyObject *const *args, size_t nargsf, Py
         gradient = args[0]
         if given > 1:
             x = args[1]
-    if self.public_data[0].plan.parameters:
+    if self.parameters:
         memcpy(values, self.defaults, sizeof(values))
         for i in range(inputs, given):
             if not number(args[i], &values[i - inputs]):
@@ -385,7 +398,7 @@ cdef PyObject *quick(Runner self, PyObject *x_object, PyObject *gradient_object,
         return NULL
     if not self.fast[PRECISION[row]]:
         return NULL
-    for i in range(self.public_data[0].plan.parameters if self.nonnegative else 0):
+    for i in range(self.parameters if self.nonnegative else 0):
         if self.nonnegative >> i & 1 and not values[i] >= 0:
             return NULL
     ndim = ndim_of(x)
@@ -416,7 +429,7 @@ cdef PyObject *quick(Runner self, PyObject *x_object, PyObject *gradient_object,
                 return NULL
             common &= flags_of(z)
     if not common & ALIGNED or not common & (C_CONTIGUOUS | F_CONTIGUOUS):
-        return strided(self, row, &self.public_data[row].plan, x, gradient, y, z, values, descr)
+        return strided(self, row, plan_of(self.public_data[row]), x, gradient, y, z, values, descr)
     for i in range(ndim):
         n *= shape[i]
     cdef intptr_t size = n * ITEMSIZE[row]
@@ -458,7 +471,7 @@ cdef PyObject *pair(PyObject *first, PyObject *second) except NULL:
 cdef inline void run(Runner self, int row, intptr_t n, char *x, char *y, char *z, double *values, bint fresh) noexcept:
     cdef float singles[8]
     cdef const void *parameters = values
-    cdef Plan *plan = &self.public_data[row].plan
+    cdef const Plan *plan = plan_of(self.public_data[row])
     cdef int j
     if not WIDE[row] and plan.parameters:
         for j in range(plan.parameters):
@@ -494,7 +507,7 @@ cdef inline int row_of(Array a) noexcept:
 
 cdef PyObject *mixed(Runner self, int row, Array x, Array gradient, Array y, Array z, double *values):
     """As `quick`, for arrays of one shape that hold float32 and half precision; computed in float32, without accuracy="high"."""
-    cdef Plan plan = self.public_data[FLOAT32].plan
+    cdef Plan plan = plan_of(self.public_data[FLOAT32])[0]
     cdef Array arrays[4]
     cdef int i, count = 0, held, result = row
     cdef int inputs = self.inputs
