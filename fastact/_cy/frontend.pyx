@@ -62,7 +62,13 @@ cdef extern from *:
     """
     static inline const fastact::Plan *fastact_plan_of(const fastact::UfuncData &data) { return data.plan.load(std::memory_order_acquire); }
     static inline void fastact_set_plan(fastact::UfuncData &data, const fastact::Plan *plan) { data.plan.store(plan, std::memory_order_release); }
+
+    static std::atomic<int> fastact_overrides{0};  /* how many use_...(...) blocks are open anywhere: while there is one, calls take the general path */
+    static inline int fastact_overridden() { return fastact_overrides.load(std::memory_order_relaxed); }
+    static inline void fastact_override(int change) { fastact_overrides.fetch_add(change); }
     """
+    bint overridden "fastact_overridden"() noexcept nogil
+    void c_override "fastact_override"(int) noexcept
     const Plan *plan_of "fastact_plan_of"(const UfuncData &) noexcept nogil
     void set_plan "fastact_set_plan"(UfuncData &, const Plan *) noexcept
 
@@ -173,7 +179,6 @@ cdef object ACCURACY = "accuracy"
 cdef object IS_HIGH = sys.intern("high")
 cdef object IS_DEFAULT = sys.intern("default")
 cdef double RELEASE_GIL_NS = 10_000.0  # giving the lock away and taking it back costs some 100 ns
-cdef int overrides = 0  # how many use_...(...) blocks are open anywhere: while there is one, calls take the general path
 cdef bint high_accuracy = False  # what set_accuracy() said
 
 
@@ -307,7 +312,7 @@ cdef PyObject *call(PyObject *callable, PyObject *const *args, size_t nargsf, Py
     cdef int j, inputs = self.inputs
     cdef bint high = high_accuracy
 
-    if overrides or given < 1 or given > inputs + self.positional:
+    if overridden() or given < 1 or given > inputs + self.positional:
         return hand_over(self, args, nargsf, kwnames)
     if inputs == 1:
         x = args[0]
@@ -660,8 +665,7 @@ def team_for(double serial_ns, double moved):
 
 def add_override(int change):
     """Count the open use_backend(...) and use_accuracy(...) blocks."""
-    global overrides
-    overrides += change
+    c_override(change)
 
 
 def set_accuracy(bint high):

@@ -141,7 +141,7 @@ cdef class Quick:
         cdef double *total = NULL
         cdef double *work = NULL
         cdef intptr_t channels, pieces
-        if overrides or Py_TYPE(<PyObject *>inputs[0]) != PyArray_Type_pointer:
+        if overridden() or Py_TYPE(<PyObject *>inputs[0]) != PyArray_Type_pointer:
             return None
         first = <Array><PyObject *>inputs[0]
         descr, ndim, shape = descr_of(first), ndim_of(first), dims_of(first)
