@@ -223,6 +223,7 @@ class Function(Runner):
         if cython.frontend is None:
             self._kernels = {}
             return
+        decided = dispatch.decisions()
         for mode, runner in self._runners.items():
             for index, precision in enumerate(dispatch.KERNEL_PRECISIONS):
                 choice = dispatch.choose(self.record, mode, precision, dispatch.get_global_backend())
@@ -232,6 +233,8 @@ class Function(Runner):
                 if dispatch.ready(self.record, mode, precision, "cython"):
                     _install(runner, self.record, mode, precision, "cython")  # for the public ufunc, which no setting changes
                 runner.set_fast(index, False)
+        if dispatch.decisions() is not decided:  # another thread's: whichever of the two comes last
+            self._refresh()
 
     def _kernel(self, dtype):
         # For the quick route of `_PythonRunner`.

@@ -26,6 +26,7 @@ _accuracy = "default"
 _accuracy_override = contextvars.ContextVar("fastact_accuracy", default=None)
 watchers = []  # what `monitor.watch` opened: each is shown the calls that take the general path
 _listeners = []  # called when a decision may have changed
+_decided = object()
 
 threads = cython.frontend or executor  # who has set_num_threads and get_num_threads
 
@@ -470,7 +471,14 @@ def on_change(listener):
     _listeners.append(listener)
 
 
+def decisions():
+    """What is another object once a decision may have changed: whoever acts on one looks behind it whether another thread changed it meanwhile."""
+    return _decided
+
+
 def changed():
+    global _decided
+    _decided = object()
     for listener in _listeners:
         listener()
 

@@ -266,21 +266,25 @@ class Quick:
 
     def __call__(self, inputs, out, apart=False):
         """The result, or None: then the general path decides. `apart`: parts of one array that share no memory are given for `out`."""
-        if self.call is None and not self.prepare():
-            return None
-        return self.call(inputs, out, apart)
+        call = self.call or self.prepare()
+        return call and call(inputs, out, apart)
 
     def prepare(self):
+        """The short cut, or None where there is none."""
         if cython.frontend is None:
-            return False
+            return None
+        decided = dispatch.decisions()
         chosen = [dispatch.choose(self.record, self.program.mode, p, dispatch.get_global_backend()).backend for p in catalog.DTYPES]
         if not all(
             b != "numpy" and dispatch.ready(self.record, self.program.mode, p, b) for b, p in zip(chosen, catalog.DTYPES, strict=True)
         ):
-            return False
+            return None
         made = [_compiled(self.record, self.program, p, b) for b, p in zip(chosen, catalog.DTYPES, strict=True)]
-        self.call = cython.frontend.Quick(*made, [p.default for p in self.record.parameters], (np.inf, 0.0, 1.0))
-        return True
+        call = cython.frontend.Quick(*made, [p.default for p in self.record.parameters], (np.inf, 0.0, 1.0))
+        self.call = call
+        if dispatch.decisions() is not decided:  # another thread's, which the next call has to follow
+            self.call = None
+        return call
 
 
 # --- Arguments -----------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import pytest
 import support
 
 import fastact
-from fastact import callables, catalog, ufuncs
+from fastact import callables, catalog, pipeline, ufuncs
 
 ROWS = pytest.mark.parametrize("record, mode", support.rows())
 CALLABLES = [pytest.param(r, m, id=f"{r.name}-{m}") for r in support.REPRESENTATIVES for m in r.modes if m != "backward_from_output"]
@@ -617,6 +617,22 @@ def test_the_backend_changes_while_a_call_runs(many_threads):
     finally:
         stop.set()
         thread.join()
+
+
+@pytest.mark.skipif(not support.HAS_EXTENSION, reason="the extension's short cut")
+def test_the_backend_changes_while_a_call_is_prepared(monkeypatch):
+    compiled = pipeline._compiled
+
+    def changes(*args):
+        if fastact.get_backend() != "numpy":
+            fastact.set_backend("numpy")  # as another thread may, between a decision and what follows from it
+        return compiled(*args)
+
+    fastact.set_backend("cython")
+    monkeypatch.setattr(pipeline, "_compiled", changes)
+    np.testing.assert_array_equal(fastact.reglu(np.ones(4)), 1)
+    assert fastact.get_backend() == "numpy"
+    assert fastact.reglu._quick.call is None, "the next call follows what was decided last"
 
 
 def test_interpreter_ends_quietly():
