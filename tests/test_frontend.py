@@ -10,6 +10,7 @@ import multiprocessing
 import pickle
 import pydoc
 import re
+import sys
 import threading
 
 import numpy as np
@@ -633,6 +634,33 @@ def test_the_backend_changes_while_a_call_is_prepared(monkeypatch):
     np.testing.assert_array_equal(fastact.reglu(np.ones(4)), 1)
     assert fastact.get_backend() == "numpy"
     assert fastact.reglu._quick.call is None, "the next call follows what was decided last"
+
+
+_SCARCE = """
+import resource
+import numpy as np
+import fastact
+
+fastact.set_num_threads(1)
+memory = np.zeros(2**24)
+few, size = np.zeros(8), memory.nbytes // 2  # so large that the system takes it back at once
+arrays = memory[: 2**23], memory[::2]
+fastact.gelu(few), fastact.gelu.value_and_grad(few), fastact.gelu.value_and_grad(few[::2])
+taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + size * 3 // 2, -1))
+for x in arrays:
+    for _ in range(3):
+        try:
+            fastact.gelu.value_and_grad(x)
+        except MemoryError:
+            print("refused")
+        fastact.gelu(x)  # there is room for one result, unless the first of two was lost
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems limit memory in other ways, or not at all")
+def test_no_memory_for_the_second_result():
+    assert support.isolated(_SCARCE, timeout=300).stdout == "refused\n" * 6
 
 
 def test_interpreter_ends_quietly():
