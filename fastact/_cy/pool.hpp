@@ -22,7 +22,8 @@ struct Alone {
 };
 
 // Calls task(context, i) once for every i in 0 ... chunks - 1 (< 2^31) and returns when all have returned, using up to `team`
-// threads. Alone when the pool is busy, so nested calls and several callers at once are right, just not faster.
+// threads, and seldom more: workers that come late from the call before, whose team was larger. Alone when the pool is busy, so
+// nested calls and several callers at once are right, just not faster.
 void parallel(task_fn task, void *context, intptr_t chunks, int team);
 
 void set_num_threads(int n);       // 1 = never threads; below 1 = default_num_threads()

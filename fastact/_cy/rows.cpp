@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 #include <new>
+#include <thread>
 
 #include "flags.hpp"
 #include "pool.hpp"
@@ -92,6 +93,7 @@ class Rows {
     bool beside = false;       // 32 rows at a time that lie side by side, by `columns`
     intptr_t inner = 1;        // that many lie side by side
     intptr_t together = 1;     // rows at a time by `rows`; 1: one by one in pieces
+    int team = 1;
     char *memory = nullptr;    // scratch: a slot for each thread
     std::unique_ptr<std::atomic<bool>[]> slots;
 
@@ -300,11 +302,10 @@ class Rows {
     // Tasks `begin` to `end`: rows, or batches of them.
     void range(intptr_t begin, intptr_t end) {
         int taken = -1;
-        for (int i = 0; memory; i++)
-            if (!slots[i].exchange(true, std::memory_order_acquire)) {   // there are as many as threads
-                taken = i;
-                break;
-            }
+        for (int i = 0; memory && taken < 0; i = (i + 1) % team) {   // as many as threads; who joins from another call's larger team waits for one
+            if (!slots[i].exchange(true, std::memory_order_acquire)) taken = i;
+            else if (i == team - 1) std::this_thread::yield();
+        }
         const Scratch s = scratch(memory ? memory + taken * slot_bytes() : nullptr);
         const intptr_t each = (inner + LANES - 1) / LANES;
         for (intptr_t i = begin; i < end; i++) {
@@ -327,12 +328,12 @@ class Rows {
         return true;
     }
 
-    bool pieces(int team);
-    void share(intptr_t tasks, int team, double serial_ns);
+    bool pieces();
+    void share(intptr_t tasks, double serial_ns);
 };
 
 // Few long rows: each pass over all of them is shared out by segments.
-bool Rows::pieces(int team) {
+bool Rows::pieces() {
     const intptr_t each = (job.n + SEGMENT - 1) / SEGMENT, total = count * each, state = STATE * size;
     const auto states = static_cast<char *>(std::malloc((total + count) * state));
     if (!states) return false;
@@ -391,8 +392,8 @@ bool Rows::pieces(int team) {
 bool Rows::run() {
     if (!count) return true;
     const double serial_ns = double(job.offsets ? job.offsets[count] : count * job.n) * job.ns_per_element;
-    const int team = team_size(serial_ns);
-    if (team > 1 && count < 2 * team && job.n >= 4 * SEGMENT && all_direct() && pieces(team)) return true;
+    team = team_size(serial_ns);
+    if (team > 1 && count < 2 * team && job.n >= 4 * SEGMENT && all_direct() && pieces()) return true;
 
     const int last = job.ndim - 1;
     beside = job.ndim && job.shape[last] >= FEW && job.n > 1 && !job.offsets;
@@ -418,15 +419,15 @@ bool Rows::run() {
         }
         for (int i = 0; i < team; i++) slots[i].store(false);
         memory = static_cast<char *>(block) + (-reinterpret_cast<uintptr_t>(block)) % 64;
-        share(tasks, team, serial_ns);
+        share(tasks, serial_ns);
         std::free(block);
     } else {
-        share(tasks, team, serial_ns);
+        share(tasks, serial_ns);
     }
     return true;
 }
 
-void Rows::share(intptr_t tasks, int team, double serial_ns) {
+void Rows::share(intptr_t tasks, double serial_ns) {
     const intptr_t usual = team * CHUNKS_PER_THREAD, worth = std::max<intptr_t>(2, intptr_t(serial_ns / CHUNK_NS));
     const intptr_t chunks = std::min({tasks, tasks < 4 * usual ? tasks : usual, worth});   // 8 of 10 rows: two threads may have 6 and 4 of them
     if (team < 2 || chunks < 2) return range(0, tasks);
