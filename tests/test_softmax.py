@@ -611,6 +611,20 @@ def test_gumbel_softmax():
 X = np.zeros((2, 3), np.float32)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_a_row_longer_than_any_memory(dtype):
+    """The bytes of its blocks are more than an integer holds."""
+    whole = 2**63 // np.dtype(dtype).itemsize - 1
+    for n in (whole, whole // 2 * 2 // 5 * 2 + 1, 2**45):
+        x, where = np.broadcast_to(dtype(1), (n,)), np.broadcast_to(True, (n,))
+        with pytest.raises((MemoryError, ValueError)):  # NumPy's own say that the array is too big
+            fastact.logsumexp(x, where=where)
+    x = np.broadcast_to(np.float16(1), (2**62 - 1,))
+    with pytest.raises((MemoryError, ValueError)):
+        fastact.logsumexp(x, lengths=[2**62 - 1] * 5 + [4])  # the sum of these, modulo 2**64, is right
+
+
+
 def windows(shape):
     """Zeros that share memory: each row begins one element after the one before."""
     return np.lib.stride_tricks.as_strided(np.zeros(sum(shape)), shape, (8,) * len(shape))

@@ -411,6 +411,8 @@ bool Rows::run() {
 
     const intptr_t tasks = beside ? count / inner * ((inner + LANES - 1) / LANES) : (count + together - 1) / together;
     if (beside || !all_direct() || (together > 1 && job.ndim > 1)) {   // rows at uneven distances are gathered
+        // A row that is broadcast may be longer than any memory.
+        if (longest > std::numeric_limits<intptr_t>::max() / (2 * LANES * SCRATCHES * intptr_t(sizeof(double)) * team)) return false;
         slots.reset(new (std::nothrow) std::atomic<bool>[team]);
         void *block = std::malloc(team * slot_bytes() + 64);
         if (!block || !slots) {
