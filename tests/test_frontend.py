@@ -663,6 +663,37 @@ def test_no_memory_for_the_second_result():
     assert support.isolated(_SCARCE, timeout=300).stdout == "refused\n" * 6
 
 
+_LITTLE_STACK = """
+import threading
+import numpy as np
+import fastact
+
+x, slopes, half = np.ones((64, 130), np.float32), np.ones(130, np.float32), np.ones((64, 130), np.float16)
+
+
+def calls():
+    yield fastact.gelu(x[:, ::2])
+    yield fastact.prelu(x, slopes)
+    yield fastact.gelu(half)
+    yield fastact.swiglu(x)
+    yield from fastact.bias("gelu").backward(half, half, half[0])
+    yield fastact.softmax(x, 0)
+
+
+expected, found = list(calls()), []
+threading.stack_size(2**17)
+thread = threading.Thread(target=lambda: found.extend(calls()))
+thread.start()
+thread.join()
+assert len(found) == len(expected) and all(np.array_equal(a, b) for a, b in zip(found, expected))
+print("done")
+"""
+
+
+def test_a_thread_with_little_stack():
+    assert support.isolated(_LITTLE_STACK).stdout == "done\n"
+
+
 def test_interpreter_ends_quietly():
     code = (
         "import numpy as np, fastact\nfastact.set_num_threads(4)\nx = np.ones(2_000_003, np.float32)\n"

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <mutex>
+#include <new>
 #include <set>
 #include <tuple>
 
@@ -29,6 +31,12 @@ const Plan *kept(const Plan &plan) {
     static auto &mutex = *new std::mutex;
     const std::lock_guard<std::mutex> lock(mutex);
     return &*plans.insert(plan).first;
+}
+
+char *thread_memory() {
+    thread_local std::unique_ptr<char[]> own;
+    if (!own) own.reset(new (std::nothrow) char[THREAD_BYTES + LINE]);
+    return own ? own.get() + up_to_line(own.get()) : nullptr;
 }
 
 void set_converters(int format, convert_fn widen, convert_fn narrow) {
@@ -278,8 +286,11 @@ struct Loop {
     int outputs_at() const { return plan.inputs + plan.parameters; }
     bool contiguous() const;
     void prepare();
-    void operator()(intptr_t begin, intptr_t end) const;
-    void block(intptr_t begin, intptr_t *at, intptr_t count) const;
+    void operator()(intptr_t begin, intptr_t end) const {
+        with_memory([&](char *memory) { range(begin, end, memory); });
+    }
+    void range(intptr_t begin, intptr_t end, char *memory) const;
+    void block(intptr_t begin, intptr_t *at, intptr_t count, char *memory) const;
     template <class Patch>
     void patches(const Operand &o, const intptr_t *at, intptr_t count, Patch patch) const;
 };
@@ -350,9 +361,10 @@ void Loop::patches(const Operand &o, const intptr_t *at, intptr_t count, Patch p
 }
 
 // `count` elements from flat index `begin`, coordinates `at`: gather what the kernel cannot have in place, run it, scatter.
-void Loop::block(intptr_t begin, intptr_t *at, intptr_t count) const {
-    alignas(64) char buffers[MAX_OPERANDS][BLOCK_BYTES + PAD];   // a stack of 48 kB of which only what is used is touched
-    alignas(64) char narrow[BLOCK_BYTES];
+void Loop::block(intptr_t begin, intptr_t *at, intptr_t count, char *memory) const {
+    const auto buffers = reinterpret_cast<char (*)[BLOCK_BYTES + PAD]>(memory);
+    char *const narrow = buffers[MAX_OPERANDS];
+    static_assert((MAX_OPERANDS + 1) * (BLOCK_BYTES + PAD) <= THREAD_BYTES);
     const intptr_t size = plan.itemsize;
     const int out = outputs_at();
     char *pointer[MAX_OPERANDS], *place[MAX_OPERANDS];   // what the kernel gets; where that is in memory, if in one piece
@@ -397,7 +409,7 @@ void Loop::block(intptr_t begin, intptr_t *at, intptr_t count) const {
     }
 }
 
-void Loop::operator()(intptr_t begin, intptr_t end) const {
+void Loop::range(intptr_t begin, intptr_t end, char *memory) const {
     intptr_t at[MAX_DIMENSIONS], most = BLOCK_BYTES / plan.itemsize;
     unsigned jumps = 0;
     if (by_row) {   // nothing to gather: the whole row in one call
@@ -418,7 +430,7 @@ void Loop::operator()(intptr_t begin, intptr_t end) const {
             for (int d = 0; d < ndim; d++) next += at[d] * operand[k].strides[d];
             fetch(next, count * operand[k].itemsize);
         }
-        block(begin, at, count);
+        block(begin, at, count, memory);
         begin += count;
         advance(count, shape, ndim, at);
     }

@@ -147,6 +147,27 @@ inline bool is_split(const Plan &plan, const void *y, intptr_t n) {
     return n >= LONG && up_to_line(y) && double(n) * plan.itemsize * plan.outputs * SPLIT_BYTE_NS > FIRST_ELEMENTS * plan.ns_per_element + FIRST_NS;
 }
 
+// Calls function(memory) with memory for a thread's blocks, which it keeps. Not the stack's: threads may have little of that (64 kB and more by
+// threading.stack_size(), 128 kB where musl is the C library). Only where there is no other.
+constexpr intptr_t THREAD_BYTES = 137216;   // as pipeline.cpp's blocks take
+char *thread_memory();                      // from a line of the cache on; null: there is none
+
+#if defined(_MSC_VER)
+#define FASTACT_NOINLINE __declspec(noinline)
+#else
+#define FASTACT_NOINLINE __attribute__((noinline))
+#endif
+template <class Function>
+FASTACT_NOINLINE void with_stack_memory(const Function &function) {
+    alignas(64) char memory[THREAD_BYTES];
+    function(memory);
+}
+template <class Function>
+void with_memory(const Function &function) {
+    if (char *memory = thread_memory()) function(memory);
+    else with_stack_memory(function);
+}
+
 void run_large(const Plan &plan, const void *x, void *y, void *z, const void *parameters, intptr_t n, bool fresh);
 
 // The same where the plan converts. An output may be an input of the same format.

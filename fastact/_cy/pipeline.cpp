@@ -13,7 +13,7 @@ constexpr intptr_t STREAM_BYTES = 2048;      // of a block where results go arou
 constexpr intptr_t STRETCH_BYTES = 2048, SHORT_STRETCH_BYTES = 1024, FEW_ARRAYS = 3;
 constexpr intptr_t PIECE = 16384;            // elements that are worth a claim by a thread
 constexpr intptr_t MOST_PIECES = 4096, MOST_SUMS = 64;
-constexpr intptr_t ARENA = (MAX_REGISTERS + MAX_PARAMETERS) * (BLOCK_BYTES + PAD);
+static_assert((MAX_REGISTERS + MAX_PARAMETERS) * (BLOCK_BYTES + PAD) <= THREAD_BYTES);
 
 using move_fn = void (*)(char *to, const char *from, intptr_t to_stride, intptr_t from_stride, intptr_t count);
 
@@ -45,7 +45,7 @@ struct Work {
     intptr_t carry[MAX_REGISTERS];   // streamed outputs: bytes that wait in the arena until their line is full
     unsigned single = 0;             // registers that are one number
     unsigned fixed = 0;              // those whose pointers stay where they are within a block: these, and parameters
-    alignas(64) char arena[ARENA];   // of which only what is used is touched
+    char *arena;                     // THREAD_BYTES, of which only what is used is touched
 };
 
 struct Sweep {
@@ -265,8 +265,9 @@ struct Sweep {
         }
     }
 
-    void piece(intptr_t p) const {
+    void piece(intptr_t p, char *arena) const {
         Work work;
+        work.arena = arena;
         work.totals = totals + 2 * p * sum_size;
         start(work);
         intptr_t begin = p * step;
@@ -304,8 +305,9 @@ void run_pipeline(const Pipeline &pipeline, int ndim, const intptr_t *shape, cha
     const intptr_t most = pipeline_pieces(sweep.n, sweep.sum_size);
     sweep.step = (sweep.n / most + LINE - 1) / LINE * LINE;
     sweep.pieces = std::max<intptr_t>(1, std::min(most, (sweep.n + sweep.step - 1) / sweep.step));
-    parallel([](void *context, intptr_t p) { static_cast<const Sweep *>(context)->piece(p); }, &sweep, sweep.pieces,
-             team_size(double(sweep.n) * pipeline.plan.ns_per_element));
+    parallel([](void *context, intptr_t p) {
+        with_memory([&](char *memory) { static_cast<const Sweep *>(context)->piece(p, memory); });
+    }, &sweep, sweep.pieces, team_size(double(sweep.n) * pipeline.plan.ns_per_element));
 
     double *total = work, *rest = work + sweep.sum_size;
     for (intptr_t p = 1; p < sweep.pieces && sweep.sum_size; p++) {
