@@ -19,6 +19,16 @@ _pool = None
 _lock = threading.Lock()
 
 
+def _forked():
+    """A child has none of the threads, and the lock as another thread of its parent may have held it."""
+    global _lock, _pool
+    _lock, _pool = threading.Lock(), None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
 def default_num_threads():
     """The processors that this process may use."""
     try:
@@ -42,10 +52,10 @@ def thread_pool():
     """The threads that large arrays are shared out to."""
     global _pool
     with _lock:
-        if _pool is None or _pool[0] != (os.getpid(), get_num_threads()):  # threads do not survive a fork
+        if _pool is None or _pool[0] != get_num_threads():
             import concurrent.futures
 
-            _pool = (os.getpid(), get_num_threads()), concurrent.futures.ThreadPoolExecutor(get_num_threads(), "fastact")
+            _pool = get_num_threads(), concurrent.futures.ThreadPoolExecutor(get_num_threads(), "fastact")
         return _pool[1]
 
 

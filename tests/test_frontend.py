@@ -537,6 +537,30 @@ def test_fork_after_a_large_call():
     assert support.isolated(code, timeout=300).stdout == "done\n"
 
 
+_FORK_BESIDE = """
+import os, signal
+import numpy as np
+import fastact
+from fastact import executor
+
+fastact.set_backend("numpy")
+fastact.set_num_threads(2)
+with executor._lock:  # as another thread may at that moment
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        os._exit(0 if (fastact.relu(np.ones(2_000_000, np.float32)) == 1).all() else 2)
+assert os.waitpid(child, 0)[1] == 0
+print("done")
+"""
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="this machine has no fork")
+def test_fork_while_another_thread_starts_a_call():
+    code = "import warnings\nwarnings.simplefilter('ignore', DeprecationWarning)\n" + _FORK_BESIDE  # as above
+    assert support.isolated(code, timeout=300).stdout == "done\n"
+
+
 @pytest.mark.parametrize("mode", ["value", "value_and_grad", "backward"])
 def test_many_threads_call_at_once(mode, backend, many_threads):
     record = support.RECORDS[-1]
