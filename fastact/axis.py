@@ -212,6 +212,8 @@ def _reciprocal_rest(temperature, inverse):
 def _run_numpy(operation, x, g, mask, y, axis, precision, sign, temperature, offsets):
     from .backends import numpy_rows
 
+    if not y.size:
+        return
     if offsets is None:
         numpy_rows.run(operation, x, g, mask, y, axis, sign, temperature, precision)
         return

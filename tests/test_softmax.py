@@ -611,6 +611,14 @@ def test_gumbel_softmax():
 X = np.zeros((2, 3), np.float32)
 
 
+def test_more_rows_without_a_number_than_anyone_can_count():
+    for shape in ((2**60, 0), (0, 2**60)):
+        x = np.empty(shape, np.float32)
+        for axis in (0, 1):
+            for found in (fastact.softmax(x, axis), fastact.log_softmax(x, axis, where=True), fastact.softmax.backward(x, x, axis)):
+                assert found.shape == shape
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_a_row_longer_than_any_memory(dtype):
     """The bytes of its blocks are more than an integer holds."""

@@ -390,7 +390,7 @@ bool Rows::pieces() {
 }
 
 bool Rows::run() {
-    if (!count) return true;
+    if (!count || (!job.n && !job.reduces)) return true;   // of rows without a number there may be 2**62
     const double serial_ns = double(job.offsets ? job.offsets[count] : count * job.n) * job.ns_per_element;
     team = team_size(serial_ns);
     if (team > 1 && count < 2 * team && job.n >= 4 * SEGMENT && all_direct() && pieces()) return true;
