@@ -56,7 +56,7 @@ def level_runner(record, mode, level):
     module = importlib.import_module(f"fastact._cy.kernels_{level}")
     table = module.kernels()
     runner = callables.Runner()
-    callables._setup(runner, record, mode, None)
+    callables.set_up(runner, record, mode, None)
     for index, precision in enumerate(support.DTYPES):
         varying = table[record.name, mode, precision, True] if record.parameters else 0
         runner.set_kernel(index, table[record.name, mode, precision, False], varying, dispatch.UNMEASURED_NS)
