@@ -119,6 +119,11 @@ def inside(x, low, high):
     return select((x > low) & (x < high), 1, select(x == x, 0, x))
 
 
+def within(x, reach):
+    """The same between -reach and reach, by one comparison."""
+    return select(abs(x) < reach, 1, select(x == x, 0, x))
+
+
 @activation(
     definition="x", numpy="x.copy()", numpy_grad="np.ones_like(x)", ulp=(0, 0), aliases=("linear",),
     like={"torch": "identity", "jax": "identity", "keras": "linear", "onnx": "Identity", "transformers": "linear"},
@@ -283,6 +288,11 @@ def hard_tanh(x, min_val=-1.0, max_val=1.0, *, at_limits=0.0):
     return minimum(maximum(x, min_val), max_val), slope
 
 
+@at_defaults(hard_tanh)
+def hard_tanh_at_defaults(x):
+    return minimum(maximum(x, -1), 1), within(x, 1)
+
+
 @activation(
     definition="min(max(slope * x + offset, min_val), max_val)", numpy="np.clip(slope * x + offset, min_val, max_val)",
     numpy_grad="np.where((y > min_val) & (y < max_val), x.dtype.type(slope), 0)", ulp=(1, 0),
@@ -325,7 +335,7 @@ def hard_sigmoid(x, slope=1 / 6, offset=0.5):
 def hard_sigmoid_at_defaults(x):
     slope = 1 / 6
     shift = 0.5 / slope
-    return minimum(maximum(slope * (x + shift), 0), 1), slope * inside(x, -shift, shift)
+    return minimum(maximum(slope * (x + shift), 0), 1), slope * within(x, shift)
 
 
 @from_output(hard_sigmoid)
@@ -362,8 +372,9 @@ def hard_swish(x, slope=1 / 6, offset=0.5, *, at_lower=0.0, at_upper=1.0):
 def hard_swish_at_defaults(x):
     slope = 1 / 6
     shift = 0.5 / slope
-    bend = select(abs(x) == shift, select(x < 0, 0, 1), slope * (2 * x + shift))
-    return select(x < shift, select(x <= -shift, -0.0, x * (slope * (x + shift))), x), select(x > shift, 1, select(x < -shift, 0, bend))
+    y = x * (slope * (x + shift))
+    dy = slope * (2 * x + shift)
+    return select(x >= shift, x, select(x <= -shift, -0.0, y)), select(x >= shift, 1, select(x <= -shift, 0, dy))
 
 
 @activation(
@@ -422,7 +433,12 @@ def sparse_plus_from_output(y):
 )
 def sparse_sigmoid(x, *, at_limits=0.0):
     """Sparse sigmoid: (x + 1) / 2, but never below 0 nor above 1; the derivative of sparse_plus."""
-    return minimum(maximum(0.5 * x + 0.5, 0), 1), select(abs(x) == 1, at_limits, 0.5 * inside(x, -1, 1))
+    return minimum(maximum(0.5 * x + 0.5, 0), 1), select(abs(x) == 1, at_limits, 0.5 * within(x, 1))
+
+
+@at_defaults(sparse_sigmoid)
+def sparse_sigmoid_at_defaults(x):
+    return minimum(maximum(0.5 * x + 0.5, 0), 1), 0.5 * within(x, 1)
 
 
 # --- Exponential ---------------------------------------------------------------------------------------------------------
@@ -799,9 +815,25 @@ def laplace(x, mu=0.707107, sigma=0.282095):
 )
 def softsign(x):
     """Softsign: x / (1 + |x|), from -1 to 1, with slow tails."""
-    a = minimum(abs(x), LARGEST)
+    a = minimum(abs(x), SQUARE_FAR)
+    d = 1 + a
+    r = 1 / d
+    y = a * r
+    return copysign(fma(r, fma(-y, d, a), y), x), r * r  # to the digits of a / d, but one division serves both
+
+
+@in_reduced_precision(softsign, "half")
+def softsign_half(x):
+    a = minimum(abs(x), SQUARE_FAR)
     r = 1 / (1 + a)
-    return copysign(a / (1 + a), x), r * r
+    return copysign(a * r, x), r * r
+
+
+@in_reduced_precision(softsign, "single")
+def softsign_single(x):
+    a = minimum(abs(x), SQUARE_FAR)
+    r = reduced_reciprocal(1 + a)
+    return copysign(a * r, x), r * r
 
 
 @from_output(softsign)
@@ -1142,19 +1174,18 @@ def mish(x):
 )
 def dish(x):
     """Dish: x * (1 + x / sqrt(1 + x**2)) / 2, a swish without exp."""
-    a = minimum(abs(x), LARGEST)
+    a = abs(x)
     m = minimum(a, SQUARE_REACH)
     square = fma(m, m, 1)
     s = sqrt(square)
-    low = fma(m, s, square)  # one over it is 1 - k, k = a / s
     far = a > SQUARE_REACH
-    quotient = select(x < -0.25, select(far, -0.25, -0.5 * m), a) / select(x < -0.25, select(far, abs(x), low), select(far, a, s))
-    y = select(x < -0.25, quotient, x * fma(copysign(0.5, x), quotient, 0.5))
-    k = a / select(far, a, s)
-    near = fma(0.5 * k, fma(k, -k, 2), -0.5)  # minus the derivative at -a, where that has the smaller rounding errors
-    h = 1 / select(far, a, low)
-    left = select(a < 0.75, -near, 0.5 * h * fma(h, 3 - h, -1) * select(far, 0.5 * h, 1))
-    return y, select(x < 0, left, 1 - left)
+    near = a < 0.625
+    # With k = a / s: near 0 it is q, further out q is h = 1 - k, which is one over s * (s + a), and far out 1 / a, half of whose square h is there.
+    q = select(near, a, 1) / select(near, s, select(far, a, fma(m, s, square)))
+    half = 0.5 * a
+    y = fma(select(near, half, select(far, -0.25, -half)), q, select(near, 0.5 * x, maximum(x, 0)))
+    left = select(near, fma(0.5 * q, fma(q, q, -2), 0.5), 0.5 * q * fma(q, 3 - q, -1) * select(far, 0.5 * q, 1))  # the derivative at -a
+    return copysign(y, x), select(x < 0, left, 1 - left)
 
 
 @in_reduced_precision(dish, "single")
