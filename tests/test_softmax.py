@@ -632,7 +632,6 @@ def test_a_row_longer_than_any_memory(dtype):
         fastact.logsumexp(x, lengths=[2**62 - 1] * 5 + [4])  # the sum of these, modulo 2**64, is right
 
 
-
 def windows(shape):
     """Zeros that share memory: each row begins one element after the one before."""
     return np.lib.stride_tricks.as_strided(np.zeros(sum(shape)), shape, (8,) * len(shape))
