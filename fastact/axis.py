@@ -227,41 +227,20 @@ def _run_numpy(operation, x, g, mask, y, axis, precision, sign, temperature, off
 
 def _quick(operation, x, g, axis, out, sign):
     """The commonest call, rows of plain arrays along the last axis, with few checks; None where it is another."""
-    if not (_is_plain(x, x) and x.ndim and type(axis) is int and (axis == -1 or axis == x.ndim - 1)) or _backend() == "numpy":
+    if dispatch.get_backend() == "numpy" or cython.frontend is None:
         return None
-    if g is not None and not _is_plain(g, x):
-        return None
-    if out is None:
-        out = np.empty(x.shape, x.dtype)
-    elif not (_is_plain(out, x) and out.flags.writeable) or any(
-        a is not None and a is not out and np.may_share_memory(a, out) for a in (x, g)
-    ):
+    kernels = _kernels()
+    if not kernels:
         return None
     size = x.itemsize
-    kernels = _kernels()[operation, "float32" if size == 4 else "float64", g is None and sign != 1]
-    numbers = (sign, 1.0 if g is None else sign, 0.0, 1.0)
-    cython.frontend.run_rows(
-        kernels, size, False, numbers, _NS[operation] * size / 4, x, g, None, out, x.ndim - 1, (0, 0, 0), (0.0, 0.0, 0.0), None
-    )
-    return out
-
-
-def _is_plain(a, like):
-    """Whether the kernels can have an array as it is, and it is like another."""
-    return (
-        type(a) is np.ndarray
-        and a.dtype == like.dtype
-        and a.dtype.isnative
-        and a.shape == like.shape
-        and a.flags.c_contiguous
-        and a.flags.aligned
-    )
+    found = kernels[operation, "float32" if size == 4 else "float64", g is None and sign != 1]
+    return cython.frontend.run_plain_rows(found, operation == "logsumexp", sign, _NS[operation] * size / 4, x, g, axis, out)
 
 
 def _along(who, operation, x, g, axis, where, out, dtype, lengths, sign=1.0, temperature=1.0, keepdims=False, name="x"):
     """The whole of a call: check the arguments, lay the rows out, run, and give the result."""
     usual = where is None and dtype is None and lengths is None and type(temperature) is float and temperature == 1
-    if usual and type(x) is np.ndarray and x.dtype.char in "fd" and operation != "logsumexp":
+    if usual and not keepdims and type(x) is np.ndarray and x.dtype.char in "fd":
         found = _quick(operation, x, g, axis, out, sign)
         if found is not None:
             return found

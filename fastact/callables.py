@@ -283,6 +283,9 @@ class Function(Runner):
 
     def _public_ufunc(self, mode):
         _learn_bfloat16()
+        made = self._own.get((mode, False, "default"))
+        if made is not None:
+            return made
         backend = dispatch.choose(self.record, mode, "float32", "auto").backend
         if cython.frontend is not None and backend != "numpy":
             return self._own_ufunc(mode, False, "default")
