@@ -822,17 +822,10 @@ def softsign(x):
     return copysign(fma(r, fma(-y, d, a), y), x), r * r  # to the digits of a / d, but one division serves both
 
 
-@in_reduced_precision(softsign, "half")
-def softsign_half(x):
+@in_reduced_precision(softsign, "half", "single")
+def softsign_reduced(x):
     a = minimum(abs(x), SQUARE_FAR)
     r = 1 / (1 + a)
-    return copysign(a * r, x), r * r
-
-
-@in_reduced_precision(softsign, "single")
-def softsign_single(x):
-    a = minimum(abs(x), SQUARE_FAR)
-    r = reduced_reciprocal(1 + a)
     return copysign(a * r, x), r * r
 
 

@@ -106,7 +106,7 @@ def in_reduced_precision(formula, *precisions):
     """
 
     def mark(function):
-        formula.reduced = getattr(formula, "reduced", {}) | dict.fromkeys(precisions, function)
+        formula.reduced = dict.fromkeys(precisions, function)
         return function
 
     return mark
